@@ -1,0 +1,252 @@
+/**
+ * JavaScript's way in: a hub on a thread of its own, and a conversation with it.
+ *
+ * Owns the promises of what was asked, and the hub's life. Knows nothing of workers beyond their
+ * broker, which lives here because this thread never blocks. Every promise settles: with the
+ * value, with the Python error, with the reason of an abort, or with the end of the hub.
+ */
+
+import { Broker, serveBroker } from "./broker.mjs";
+import { checked } from "./protocol.mjs";
+import { startThread } from "./thread.mjs";
+
+/** A Python exception, or the end of what should have answered. */
+export class PyworkersError extends Error {
+  /**
+   * @param {string} name of the Python exception's type
+   * @param {string} message
+   * @param {string} pythonTraceback "" where no Python code is to blame
+   */
+  constructor(name, message, pythonTraceback = "") {
+    super(message);
+    this.name = name;
+    this.pythonTraceback = pythonTraceback;
+  }
+}
+
+/**
+ * @typedef {object} ConnectOptions
+ * @property {number} [size] workers of the pool behind `run`; by default as many as there are
+ *   cores, 8 at the most
+ * @property {string[]} [packages] names or wheel URLs that each worker installs
+ * @property {string[]} [modules] URLs of Python files, which hub and workers can then import
+ * @property {"shared" | "transfer" | "inline"} [mode] by default the best that the page allows
+ * @property {(output: {stream: string, text: string, id?: number}) => void} [onOutput] gets what
+ *   Python prints; by default the console does
+ */
+
+/**
+ * @typedef {object} RunOptions
+ * @property {AbortSignal} [signal] ends the task, wherever it is
+ * @property {(progress: {done: number, total?: number, message: string}) => void} [onProgress]
+ * @property {number} [priority] 0 (last) to 10 (first), 5 by default
+ * @property {number} [timeout] seconds from now until the task fails with TimeoutError
+ * @property {Transferable[]} [transfer] buffers in the arguments that need not be copied, and are
+ *   unusable here afterwards
+ */
+
+/**
+ * @typedef {object} Pending
+ * @property {(value: any) => void} resolve
+ * @property {(error: unknown) => void} reject
+ * @property {RunOptions["onProgress"]} [onProgress]
+ */
+
+/** @param {{stream: string, text: string}} output */
+function toConsole({ stream, text }) {
+  console[stream === "stderr" ? "error" : "log"](text.replace(/\n$/, ""));
+}
+
+/**
+ * @param {string} url
+ * @returns {Promise<[string, string]>} name and source of a module
+ */
+async function fetchModule(url) {
+  const name = /([^/]+)\.py(?:[?#].*)?$/.exec(url)?.[1];
+  if (!name) throw new TypeError(`modules: ${url} is not the URL of a .py file`);
+  const response = await fetch(url);
+  if (!response.ok) throw new Error(`cannot load ${url}: HTTP ${response.status}`);
+  return [name, await response.text()];
+}
+
+/** A running hub. */
+export class Connection {
+  /** @type {Map<number, Pending>} */
+  #pending = new Map();
+  #lastId = 0;
+  /** @type {PyworkersError | undefined} */
+  #over;
+
+  /**
+   * @param {import("./boot.mjs").Site} site
+   * @param {string} workerURL
+   * @param {ConnectOptions} options
+   */
+  constructor(site, workerURL, options) {
+    this.onOutput = options.onOutput ?? toConsole;
+    /** How the hub's workers are reached, and why so; known once connected. */
+    this.mode = "";
+    this.reason = "";
+    const page = new MessageChannel();
+    const brokerage = new MessageChannel();
+    this.port = page.port1;
+    this.broker = new Broker(site, workerURL);
+    serveBroker(brokerage.port1, this.broker);
+    this.hub = startThread(workerURL, "pyworkers hub", {
+      died: (reason) => this.#end(`the hub ended: ${reason}`),
+    });
+    this.port.onmessage = ({ data }) => this.#heard(data);
+    this.broker.assets().then(
+      (assets) => {
+        const ports = { page: page.port2, broker: brokerage.port2 };
+        this.hub.post({ kind: "boot", role: "hub", assets, ...ports }, Object.values(ports));
+      },
+      (error) => this.#end(error.message),
+    );
+  }
+
+  /**
+   * @param {ConnectOptions} options
+   */
+  async configure({ size, packages = [], modules = [], mode }) {
+    const sources = Object.fromEntries(await Promise.all(modules.map(fetchModule)));
+    const ready = this.#promise(0);
+    this.port.postMessage({ kind: "configure", size, packages, modules: sources, mode });
+    ({ mode: this.mode, reason: this.reason } = await ready);
+  }
+
+  /**
+   * Calls a Python function in a worker.
+   * @param {string} target "module:function", importable in a worker; "function" or
+   *   "__main__:function" for one that was defined by `exec`
+   * @param {unknown[]} [args] plain data; typed arrays arrive as memoryviews
+   * @param {RunOptions} [options]
+   * @returns {Promise<any>} plain data; buffers as typed arrays
+   */
+  async run(target, args = [], { signal, onProgress, priority, timeout, transfer = [] } = {}) {
+    signal?.throwIfAborted();
+    const id = ++this.#lastId;
+    const result = this.#promise(id, onProgress);
+    const aborted = () => {
+      this.port.postMessage({ kind: "cancel", id });
+      this.#settle(id)?.reject(signal?.reason);
+    };
+    signal?.addEventListener("abort", aborted, { once: true });
+    try {
+      this.#post({ kind: "run", id, target, args, priority, timeout }, transfer);
+      return await result;
+    } finally {
+      signal?.removeEventListener("abort", aborted);
+      this.#pending.delete(id);
+    }
+  }
+
+  /**
+   * Runs Python source in the hub, with top-level await.
+   * @param {string} source
+   * @param {{filename?: string, argv?: string[], onId?: (id: number) => void}} [options] the file
+   *   name stands in tracebacks; `onId` is told the id that its output will bear
+   * @returns {Promise<any>} the value of the last expression, where it is plain data
+   */
+  async exec(source, { filename = "<exec>", argv, onId } = {}) {
+    const id = ++this.#lastId;
+    onId?.(id);
+    const result = this.#promise(id);
+    try {
+      this.#post({ kind: "exec", id, source, filename, argv });
+      return await result;
+    } finally {
+      this.#pending.delete(id);
+    }
+  }
+
+  /** Ends the hub and its workers; what is pending is rejected. */
+  close() {
+    this.#end("the connection was closed");
+  }
+
+  /**
+   * @param {any} message
+   * @param {Transferable[]} [transfer]
+   */
+  #post(message, transfer = []) {
+    if (this.#over) throw this.#over;
+    this.port.postMessage(message, transfer);
+  }
+
+  /**
+   * @param {number} id
+   * @param {RunOptions["onProgress"]} [onProgress]
+   * @returns {Promise<any>}
+   */
+  #promise(id, onProgress) {
+    return new Promise((resolve, reject) => {
+      if (this.#over) reject(this.#over);
+      else this.#pending.set(id, { resolve, reject, onProgress });
+    });
+  }
+
+  /**
+   * @param {number} id
+   * @returns {Pending | undefined} what waits for this id, which is then forgotten
+   */
+  #settle(id) {
+    const pending = this.#pending.get(id);
+    this.#pending.delete(id);
+    return pending;
+  }
+
+  /** @param {any} data */
+  #heard(data) {
+    const message = checked(data, ["ready", "result", "error", "progress", "output"]);
+    if (message.kind === "output") this.onOutput(message);
+    else if (message.kind === "progress") this.#pending.get(message.id)?.onProgress?.(message);
+    else if (message.kind === "ready") this.#settle(0)?.resolve(message);
+    else if (message.kind === "result") this.#settle(message.id)?.resolve(message.value);
+    else {
+      const { id, name, message: text, pythonTraceback } = message;
+      this.#settle(id)?.reject(new PyworkersError(name, text, pythonTraceback));
+    }
+  }
+
+  /** @param {string} reason */
+  #end(reason) {
+    if (this.#over) return;
+    this.#over = new PyworkersError("ConnectionClosed", reason);
+    this.hub.terminate();
+    this.broker.close();
+    this.port.close();
+    for (const { reject } of this.#pending.values()) reject(this.#over);
+    this.#pending.clear();
+  }
+}
+
+/**
+ * Reads where a built site keeps its parts.
+ * @param {any} config content of pyworkers.json
+ * @param {string} base its URL
+ * @returns {import("./boot.mjs").Site}
+ */
+export function siteFrom({ indexURL, lockURL }, base) {
+  return {
+    indexURL: new URL(indexURL, base).href,
+    packageBaseURL: new URL(".", new URL(lockURL, base)).href,
+  };
+}
+
+/**
+ * Starts a hub and waits until it is ready.
+ * @param {import("./boot.mjs").Site} site
+ * @param {string} workerURL
+ * @param {ConnectOptions} options
+ */
+export async function open(site, workerURL, options) {
+  const connection = new Connection(site, workerURL, options);
+  try {
+    await connection.configure(options);
+  } catch (error) {
+    connection.close();
+    throw error;
+  }
+  return connection;
+}

@@ -1,0 +1,104 @@
+/**
+ * The entry for web pages: `import {connect} from ".../page.mjs"`.
+ *
+ * Owns what is particular to a page: where the site lies, relative URLs, and the Python blocks of
+ * a document.
+ */
+
+import { open, siteFrom } from "./connection.mjs";
+
+export { Connection, PyworkersError } from "./connection.mjs";
+
+/**
+ * Starts a hub in a worker. The page's own thread runs no Python.
+ * @param {import("./connection.mjs").ConnectOptions} [options]
+ * @returns {Promise<import("./connection.mjs").Connection>}
+ */
+export async function connect(options = {}) {
+  const base = new URL("./pyworkers.json", import.meta.url).href;
+  const response = await fetch(base);
+  if (!response.ok) throw new Error(`cannot load ${base}: HTTP ${response.status}`);
+  const workerURL = new URL("./worker.mjs", import.meta.url).href;
+  const modules = (options.modules ?? []).map((url) => new URL(url, document.baseURI).href);
+  return open(siteFrom(await response.json(), base), workerURL, { ...options, modules });
+}
+
+/**
+ * Runs the `<script type="text/x-pyworkers">` blocks of the document in order, in one hub.
+ * @param {DOMStringMap} options the data attributes of the script tag: size, packages, modules
+ * @returns {Promise<import("./connection.mjs").Connection>}
+ */
+export async function runBlocks({ size, packages, modules }) {
+  /** @type {Map<number, Element>} */
+  const outputs = new Map();
+  const list = (/** @type {string | undefined} */ text) => text?.split(/[\s,]+/).filter(Boolean);
+  const connection = await connect({
+    ...(size ? { size: Number(size) } : {}),
+    packages: list(packages) ?? [],
+    modules: list(modules) ?? [],
+  });
+  const elsewhere = connection.onOutput;
+  connection.onOutput = (output) => {
+    const element = outputs.get(output.id ?? 0);
+    if (element) append(element, output);
+    else elsewhere(output);
+  };
+  for (const block of blocks()) {
+    const selector = block.dataset.output;
+    const element = selector ? document.querySelector(selector) : undefined;
+    if (element === null) console.error(`pyworkers: no element matches data-output="${selector}"`);
+    try {
+      await connection.exec(await source(block), {
+        filename: block.getAttribute("src") ?? `<block ${blocks().indexOf(block) + 1}>`,
+        onId: (id) => element && outputs.set(id, element),
+      });
+      block.dispatchEvent(new CustomEvent("pyworkers:done", { bubbles: true }));
+    } catch (error) {
+      const { pythonTraceback, message } = /** @type {any} */ (error);
+      const text = `${pythonTraceback || message}\n`;
+      if (element) append(element, { stream: "stderr", text });
+      else console.error(text);
+      const event = new CustomEvent("pyworkers:error", { bubbles: true, detail: error });
+      block.dispatchEvent(event);
+    }
+  }
+  return connection;
+}
+
+/** @returns {HTMLScriptElement[]} */
+const blocks = () => [...document.querySelectorAll("script")].filter(isBlock);
+
+/** @param {HTMLScriptElement} script */
+const isBlock = (script) => script.type === "text/x-pyworkers";
+
+/** @param {HTMLScriptElement} block */
+async function source(block) {
+  const url = block.getAttribute("src");
+  if (!url) return dedent(block.textContent ?? "");
+  const response = await fetch(url);
+  if (!response.ok) throw new Error(`cannot load ${url}: HTTP ${response.status}`);
+  return response.text();
+}
+
+/**
+ * Takes away the indentation of the surrounding HTML.
+ * @param {string} text
+ */
+function dedent(text) {
+  const lines = text.split("\n");
+  const used = lines.filter((line) => line.trim());
+  const margins = used.map((line) => line.length - line.trimStart().length);
+  const margin = Math.min(...margins, text.length);
+  return lines.map((line) => line.slice(margin)).join("\n");
+}
+
+/**
+ * @param {Element} element
+ * @param {{stream: string, text: string}} output
+ */
+function append(element, { stream, text }) {
+  const span = document.createElement("span");
+  span.className = `pyworkers-${stream}`;
+  span.textContent = text;
+  element.append(span);
+}

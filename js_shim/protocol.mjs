@@ -1,0 +1,111 @@
+/**
+ * The wire words: frame kinds, the frame header, and the messages between a page and its hub.
+ *
+ * Owns the names and the checks, knows nothing of how anything travels. `pyworkers/_protocol.py`
+ * is the same table in Python; a test compares the two.
+ */
+
+/** Both ends of a channel must speak the same version; a mismatch is refused by name. */
+export const PROTOCOL_VERSION = 1;
+
+/**
+ * Frame header, little-endian, 24 bytes; frames start at multiples of 8:
+ * u32 length (header and payload, without padding), u8 kind, u8 flags, u16 unused,
+ * u32 peer, u32 id, f64 number (see the kind).
+ */
+export const HEADER_BYTES = 24;
+
+/** The largest frame. What is larger travels beside its frame as bulk parts. */
+export const MAX_FRAME_BYTES = 65_536;
+
+/** @enum {number} */
+export const Kind = Object.freeze({
+  SETUP: 1,
+  FUNCTION: 2,
+  TASK: 3,
+  READY: 16,
+  RESULT: 17,
+  ERROR: 18,
+  PROGRESS: 19,
+  OUTPUT: 20,
+  SETUP_FAILED: 21,
+  LOST: 22,
+  CHUNK: 31,
+});
+
+/**
+ * Fields of each message of a page conversation. `?` marks an optional field; a field may be
+ * left out or undefined only then.
+ * @type {Readonly<Record<string, Readonly<Record<string, string>>>>}
+ */
+export const MESSAGES = Object.freeze({
+  // page to hub
+  configure: { size: "count?", packages: "strings", modules: "object", mode: "string?" },
+  run: {
+    id: "id",
+    target: "string",
+    args: "array",
+    priority: "count?",
+    timeout: "number?",
+  },
+  exec: { id: "id", source: "string", filename: "string", argv: "strings?" },
+  cancel: { id: "id" },
+  // hub to page
+  ready: { mode: "string", reason: "string" },
+  result: { id: "id", value: "any" },
+  error: { id: "id", name: "string", message: "string", pythonTraceback: "string" },
+  progress: { id: "id", done: "number", total: "number?", message: "string" },
+  output: { id: "id?", stream: "string", text: "string" },
+  // hub to broker
+  spawn: { peer: "id", name: "string", channel: "object", archive: "object" },
+  terminate: { peer: "id" },
+  // broker to hub
+  died: { peer: "id", reason: "string" },
+});
+
+/** @type {Readonly<Record<string, (value: unknown) => boolean>>} */
+const CHECKS = Object.freeze({
+  any: () => true,
+  string: (v) => typeof v === "string",
+  number: (v) => typeof v === "number" && Number.isFinite(v),
+  id: (v) => Number.isInteger(v) && /** @type {number} */ (v) >= 0,
+  count: (v) => Number.isInteger(v) && /** @type {number} */ (v) >= 0,
+  array: (v) => Array.isArray(v),
+  object: (v) => typeof v === "object" && v !== null,
+  strings: (v) => Array.isArray(v) && v.every((item) => typeof item === "string"),
+});
+
+/** A message that is not in the table, or does not match it. */
+export class ProtocolError extends Error {
+  name = "ProtocolError";
+}
+
+/**
+ * Checks a received message against the table.
+ * @param {unknown} message what arrived
+ * @param {readonly string[]} kinds the kinds that are legal here
+ * @returns {any} the same message
+ * @throws {ProtocolError} naming the kind and the field
+ */
+export function checked(message, kinds) {
+  const kind = /** @type {any} */ (message)?.kind;
+  if (typeof kind !== "string" || !kinds.includes(kind)) {
+    throw new ProtocolError(`unknown message kind ${JSON.stringify(kind)}; legal here: ${kinds}`);
+  }
+  const fields = /** @type {Record<string, string>} */ (MESSAGES[kind]);
+  for (const [field, type] of Object.entries(fields)) {
+    const value = /** @type {any} */ (message)[field];
+    const optional = type.endsWith("?");
+    if (optional && value === undefined) continue;
+    const name = optional ? type.slice(0, -1) : type;
+    if (!CHECKS[name]?.(value)) {
+      throw new ProtocolError(`message ${kind}: field ${field} must be ${name}`);
+    }
+  }
+  for (const field of Object.keys(/** @type {object} */ (message))) {
+    if (field !== "kind" && !(field in fields)) {
+      throw new ProtocolError(`message ${kind}: unknown field ${field}`);
+    }
+  }
+  return message;
+}

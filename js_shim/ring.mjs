@@ -1,0 +1,259 @@
+/**
+ * Single-producer, single-consumer byte rings and doorbells in shared memory.
+ *
+ * Owns the layout of a channel's SharedArrayBuffer and the ordering of its words. Knows frames
+ * only by the length in their first four bytes; knows nothing of Python, threads or tasks.
+ *
+ * A channel (one per worker, in 32-bit words):
+ *   0 state     0 open, 1 the worker is gone (its obituary stands at OBITUARY)
+ *   1 bell      counts what concerns the worker; the worker waits on it
+ *   2 sleepers  (after any bell) how many waits are pending on that bell
+ *   3 obituary  length in bytes of the reason why the worker is gone
+ *   16 head, 32 tail, 48 starved    ring from hub to worker, one cache line for each word
+ *   64 head, 80 tail, 96 starved    ring from worker to hub
+ * then the obituary text, then the bytes of both rings.
+ *
+ * head counts the bytes ever written, tail those ever read, both modulo 2^32. The producer alone
+ * stores head, the consumer alone stores tail; each store is sequentially consistent and follows
+ * the copying of the bytes it speaks of, so that who reads the word may read the bytes.
+ * starved is set by a producer that found too little room, and cleared by the consumer, which
+ * then rings the producer's bell.
+ */
+
+const WORD = 4;
+const STATE = 0;
+const BELL = 1;
+const OBITUARY_LENGTH = 3;
+const TO_WORKER = 16;
+const TO_HUB = 64;
+const TAIL = 16;
+const STARVED = 32;
+const OBITUARY = 128 * WORD;
+const OBITUARY_BYTES = 2048 - OBITUARY;
+const DATA = 2048;
+
+/** Bytes of each ring: a power of two, several times the largest frame. */
+export const RING_BYTES = 262_144;
+
+/** Loads before a wait: about 10 us, short enough not to starve a machine with two cores. */
+const SPINS = 2_000;
+
+/** A word that counts events, on which one thread waits and which any thread rings. */
+export class Doorbell {
+  /**
+   * @param {Int32Array} words
+   * @param {number} [bell] index of the counting word; the word after it counts the waits
+   */
+  constructor(words, bell = BELL) {
+    this.words = words;
+    this.bell = bell;
+    this.sleepers = bell + 1;
+  }
+
+  ring() {
+    Atomics.add(this.words, this.bell, 1);
+    if (Atomics.load(this.words, this.sleepers) > 0) Atomics.notify(this.words, this.bell);
+  }
+
+  /** @returns {number} the count to hand to a wait, read before looking for work */
+  count() {
+    return Atomics.load(this.words, this.bell);
+  }
+
+  /**
+   * Blocks until the bell has rung since `seen`, or the time is over.
+   * @param {number} seen a count
+   * @param {number} milliseconds at most this long
+   */
+  wait(seen, milliseconds) {
+    for (let i = 0; i < SPINS; i++) {
+      if (Atomics.load(this.words, this.bell) !== seen) return;
+    }
+    Atomics.add(this.words, this.sleepers, 1);
+    Atomics.wait(this.words, this.bell, seen, milliseconds);
+    Atomics.sub(this.words, this.sleepers, 1);
+  }
+
+  /**
+   * Resolves when the bell has rung since `seen`. The producer's add and its look at `sleepers`
+   * stand in the opposite order of ours, so that one of the two sees the other.
+   * @param {number} seen a count
+   */
+  async rung(seen) {
+    Atomics.add(this.words, this.sleepers, 1);
+    try {
+      const waiting = Atomics.waitAsync(this.words, this.bell, seen);
+      if (waiting.async) await waiting.value;
+    } finally {
+      Atomics.sub(this.words, this.sleepers, 1);
+    }
+  }
+}
+
+/** One direction of a channel. */
+class Ring {
+  /**
+   * @param {SharedArrayBuffer} memory
+   * @param {number} words index of its head word
+   * @param {number} data offset of its bytes
+   * @param {Doorbell} producer rung when a starved producer has room again
+   * @param {Doorbell} consumer rung when bytes have arrived
+   */
+  constructor(memory, words, data, producer, consumer) {
+    this.words = new Int32Array(memory);
+    this.bytes = new Uint8Array(memory, data, RING_BYTES);
+    this.heads = new Uint32Array(memory, data, RING_BYTES / WORD);
+    this.head = words;
+    this.tail = words + TAIL;
+    this.starved = words + STARVED;
+    this.producer = producer;
+    this.consumer = consumer;
+    this.unannounced = false;
+  }
+
+  /** @returns {number} bytes that can be read now; only the consumer asks */
+  readable() {
+    return (Atomics.load(this.words, this.head) - Atomics.load(this.words, this.tail)) >>> 0;
+  }
+
+  /** @returns {number} bytes that can be written now; only the producer asks */
+  writable() {
+    return RING_BYTES - this.readable();
+  }
+
+  /**
+   * Appends whole frames, without ringing; they become readable together.
+   * @param {Uint8Array} frames padded to 8 bytes; with `payload`, only the header of one frame
+   * @param {Uint8Array} [payload] the rest of that frame, padded here
+   */
+  write(frames, payload) {
+    const head = Atomics.load(this.words, this.head);
+    this.#place(frames, head);
+    let end = head + frames.length;
+    if (payload) {
+      this.#place(payload, end);
+      end = (end + payload.length + 7) & ~7;
+    }
+    Atomics.store(this.words, this.head, end | 0);
+    this.unannounced = true;
+  }
+
+  /** Rings the consumer's bell if anything was written since the last time. */
+  announce() {
+    if (!this.unannounced) return;
+    this.unannounced = false;
+    this.consumer.ring();
+  }
+
+  /**
+   * @param {Uint8Array} source
+   * @param {number} position counted as head is
+   */
+  #place(source, position) {
+    const at = position & (RING_BYTES - 1);
+    const first = RING_BYTES - at;
+    if (source.length <= first) {
+      this.bytes.set(source, at);
+    } else {
+      this.bytes.set(source.subarray(0, first), at);
+      this.bytes.set(source.subarray(first), 0);
+    }
+  }
+
+  /**
+   * Asks for room; where there is too little, the consumer will ring once it has read. Looks
+   * twice: the consumer may have read just before it could see that we starve.
+   * @param {number} count
+   * @returns {boolean} whether so many bytes can be written now
+   */
+  reserve(count) {
+    if (this.writable() >= count) return true;
+    Atomics.store(this.words, this.starved, 1);
+    return this.writable() >= count;
+  }
+
+  /**
+   * @param {number} from bytes after the tail, a multiple of 4 below `readable()`
+   * @returns {number} the 32-bit word there
+   */
+  word(from) {
+    const at = (Atomics.load(this.words, this.tail) + from) & (RING_BYTES - 1);
+    return /** @type {number} */ (this.heads[at / WORD]);
+  }
+
+  /**
+   * Copies bytes out without consuming them.
+   * @param {Uint8Array} target
+   * @param {number} from bytes after the tail to start at
+   */
+  copy(target, from) {
+    const at = (Atomics.load(this.words, this.tail) + from) & (RING_BYTES - 1);
+    const first = Math.min(target.length, RING_BYTES - at);
+    target.set(this.bytes.subarray(at, at + first));
+    if (first < target.length) target.set(this.bytes.subarray(0, target.length - first), first);
+  }
+
+  /** @param {number} count bytes that were copied and are given back to the producer */
+  consume(count) {
+    const tail = Atomics.load(this.words, this.tail);
+    Atomics.store(this.words, this.tail, (tail + count) | 0);
+    if (
+      Atomics.load(this.words, this.starved) === 1 &&
+      Atomics.exchange(this.words, this.starved, 0) === 1
+    ) {
+      this.producer.ring();
+    }
+  }
+}
+
+/** @returns {SharedArrayBuffer} memory for one channel */
+export function channelMemory() {
+  return new SharedArrayBuffer(DATA + 2 * RING_BYTES);
+}
+
+/** @returns {SharedArrayBuffer} memory for the bell that all channels of one hub share */
+export function bellMemory() {
+  return new SharedArrayBuffer(8 * WORD);
+}
+
+/**
+ * The two rings of a channel, as one of its ends sees them.
+ * @param {SharedArrayBuffer} memory of `channelMemory()`
+ * @param {SharedArrayBuffer} hub of `bellMemory()`
+ * @param {"hub" | "worker"} end whose view this is
+ */
+export function openChannel(memory, hub, end) {
+  const words = new Int32Array(memory);
+  const hubBell = new Doorbell(new Int32Array(hub));
+  const workerBell = new Doorbell(words);
+  const toWorker = new Ring(memory, TO_WORKER, DATA, hubBell, workerBell);
+  const toHub = new Ring(memory, TO_HUB, DATA + RING_BYTES, workerBell, hubBell);
+  return {
+    bell: end === "hub" ? hubBell : workerBell,
+    incoming: end === "hub" ? toHub : toWorker,
+    outgoing: end === "hub" ? toWorker : toHub,
+    /** @returns {string | undefined} why the worker is gone, undefined while it lives */
+    obituary() {
+      if (Atomics.load(words, STATE) === 0) return undefined;
+      // TextDecoder refuses views of shared memory.
+      const text = new Uint8Array(memory, OBITUARY, words[OBITUARY_LENGTH]).slice();
+      return new TextDecoder().decode(text);
+    },
+  };
+}
+
+/**
+ * Records that the worker of a channel is gone. The first reason stands.
+ * @param {SharedArrayBuffer} memory of `channelMemory()`
+ * @param {SharedArrayBuffer} hub of `bellMemory()`
+ * @param {string} reason
+ */
+export function bury(memory, hub, reason) {
+  const words = new Int32Array(memory);
+  if (Atomics.compareExchange(words, OBITUARY_LENGTH, 0, -1) !== 0) return;
+  const text = new TextEncoder().encode(reason || "unknown").subarray(0, OBITUARY_BYTES);
+  new Uint8Array(memory, OBITUARY, text.length).set(text);
+  Atomics.store(words, OBITUARY_LENGTH, text.length);
+  Atomics.store(words, STATE, 1);
+  new Doorbell(new Int32Array(hub)).ring();
+}

@@ -1,0 +1,114 @@
+/**
+ * Threads, the same in browsers and in Node.
+ *
+ * Owns how a thread is created, ended, talked to, and how its end is noticed. Knows nothing of
+ * Python. No engine tells when a Web Worker ends by itself, so a worker holds a Web Lock for as
+ * long as it lives, and who gets that lock knows that it is gone.
+ */
+
+import { inNode } from "./boot.mjs";
+
+/** @returns {any} Node's worker_threads */
+const workerThreads = () => /** @type {any} */ (process).getBuiltinModule("node:worker_threads");
+
+/**
+ * @typedef {object} Thread
+ * @property {(message: unknown, transfer?: any[]) => void} post
+ * @property {() => void} terminate after it, nothing more is heard of this thread
+ */
+
+/**
+ * What a thread tells its creator, beside what goes through ports.
+ * @typedef {object} Listener
+ * @property {(reason: string) => void} died called once at most
+ */
+
+/**
+ * A worker of another origin is refused; one made of a blob may import from there.
+ * @param {string} url
+ */
+function reachable(url) {
+  if (!/^https?:/.test(url) || new URL(url).origin === globalThis.location?.origin) return url;
+  const source = `import ${JSON.stringify(url)};`;
+  return URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
+}
+
+/**
+ * Starts a thread that runs a module.
+ * @param {string} url
+ * @param {string} name for people: shown by the engine's tools
+ * @param {Listener} listener
+ * @returns {Thread}
+ */
+export function startThread(url, name, listener) {
+  let over = false;
+  const died = (/** @type {string} */ reason) => {
+    if (over) return;
+    over = true;
+    worker.terminate();
+    listener.died(reason);
+  };
+  const heard = (/** @type {any} */ data) => {
+    if (data?.kind === "fatal") died(String(data.reason));
+    else if (data?.kind === "alive") {
+      started = true;
+      if (data.lock) {
+        navigator.locks.request(data.lock, () => died("its thread ended")).catch(() => {});
+      }
+    }
+  };
+  let started = false;
+  /** @type {any} */
+  let worker;
+  if (inNode) {
+    worker = new (workerThreads().Worker)(new URL(url), { name });
+    worker.on("message", heard);
+    worker.on("error", (/** @type {Error} */ error) => died(String(error)));
+    worker.on("exit", (/** @type {number} */ code) => died(`its thread ended with code ${code}`));
+  } else {
+    worker = new Worker(reachable(url), { type: "module", name });
+    worker.onmessage = (/** @type {MessageEvent} */ event) => heard(event.data);
+    // Once it runs, it judges its errors itself: not each uncaught one ends an interpreter.
+    worker.onerror = (/** @type {ErrorEvent} */ event) => {
+      if (!started) died(event.message || `its script did not load: ${url}`);
+    };
+  }
+  return {
+    post: (message, transfer = []) => worker.postMessage(message, transfer),
+    terminate: () => {
+      over = true;
+      worker.terminate();
+    },
+  };
+}
+
+/**
+ * The thread's own side: waits for its first message, and says how to report the end.
+ * @returns {Promise<{message: any, fatal: (reason: string) => void}>}
+ */
+export async function entered() {
+  const port = inNode ? workerThreads().parentPort : globalThis;
+  const message = await new Promise((resolve) => {
+    if (inNode) port.once("message", resolve);
+    else port.onmessage = (/** @type {MessageEvent} */ event) => resolve(event.data);
+  });
+  const lock = await holdLock();
+  port.postMessage({ kind: "alive", lock });
+  const fatal = (/** @type {string} */ reason) => port.postMessage({ kind: "fatal", reason });
+  return { message, fatal };
+}
+
+/** @returns {Promise<string | undefined>} the name of a lock held until this thread ends */
+async function holdLock() {
+  // Absent on insecure pages and in Node, and refused in an opaque origin.
+  if (inNode || !globalThis.navigator?.locks) return undefined;
+  const name = `pyworkers-${crypto.randomUUID()}`;
+  return new Promise((resolve) => {
+    navigator.locks
+      .request(name, () => {
+        resolve(name);
+        return new Promise(() => {});
+      })
+      .catch(() => resolve(undefined));
+  });
+}

@@ -1,0 +1,50 @@
+"""How frames travel: the one interface, and where its implementations are.
+
+A *link* is a Python heap's end of all its channels. A hub has one link with a channel for each
+worker; a worker has a link with one channel. Pools and workers use nothing but this interface.
+
+``heap``    frames cross into the shim in batches; the shim moves them through rings in shared
+            memory or through message ports
+``memory``  both ends in one interpreter: mode inline, and tests
+"""
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from pyworkers._protocol import Frame
+
+Payload = bytes | bytearray | memoryview
+
+
+class Link(Protocol):
+    """One end of channels to peers, which are numbered and never reused."""
+
+    can_block: bool
+    """Whether ``receive`` may wait."""
+
+    def send(
+        self, peer: int, kind: int, id: int, payload: Payload, flags: int = 0, number: float = 0.0
+    ) -> None:
+        """Queues a frame; it leaves with the next ``flush``, or earlier."""
+
+    def flush(self) -> None:
+        """Hands on what is queued. Never waits: what finds no room is kept in order."""
+
+    def receive(self, milliseconds: float) -> Iterator[Frame]:
+        """Returns frames that have arrived, in order for each peer.
+
+        The payloads are valid until the next call.
+
+        Args:
+            milliseconds: how long to wait while there are none; 0 only looks. What cannot block
+                does not wait.
+        """
+
+    def put(self, peer: int, buffer: Any) -> int:
+        """Copies a bulk part out, ahead of the frame that will name it; returns its token."""
+
+    def take(self, peer: int, token: int, length: int) -> bytearray:
+        """Copies a bulk part in, once."""
+
+    def close(self, peer: int) -> None:
+        """Forgets a peer; what it still says is dropped."""

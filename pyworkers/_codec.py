@@ -1,0 +1,208 @@
+"""How Python objects become payloads, and come back.
+
+Owns pickling: protocol 5 with large buffers out of band, the choice between pickle and
+cloudpickle, and the table of a spilled payload. Knows nothing of frames, channels or tasks:
+``put`` and ``take`` are handed in.
+
+What is copied: an object's pickle is written once. A buffer of at least ``SPILL_BYTES`` that is
+contiguous is not part of it: ``put`` takes it from where it lies, and ``take`` fills the object
+that the receiver gets (a ``bytes`` object costs one more copy there). ``bytes`` and ``bytearray``
+deep inside other objects stay in the pickle, because pickle offers no hook for them.
+"""
+
+import pickle
+import struct
+from array import array
+from collections.abc import Callable, Sequence
+from io import BytesIO
+from typing import Any, Final
+
+import cloudpickle
+
+from pyworkers.errors import PayloadError
+
+SPILL_BYTES: Final = 32_768
+"""What is smaller travels inside its frame."""
+
+_LIFT_ITEMS: Final = 64
+_COUNT: Final = struct.Struct("<I")
+_PART: Final = struct.Struct("<II")
+
+Put = Callable[[Any], int]
+Take = Callable[[int, int], bytearray]
+
+
+def _view(buffer: Any, format: str, shape: tuple[int, ...]) -> memoryview:
+    return memoryview(buffer).cast("B").cast(format, shape)  # type: ignore[call-overload,no-any-return]
+
+
+def _array(typecode: str, buffer: Any) -> "array[Any]":
+    result: array[Any] = array(typecode)
+    result.frombytes(buffer)
+    return result
+
+
+def _bytearray(buffer: Any) -> bytearray:
+    return buffer if type(buffer) is bytearray else bytearray(buffer)
+
+
+class _Lifted:
+    """Stands in a pickle for a value whose bytes shall travel out of band."""
+
+    __slots__ = ("reduced",)
+
+    def __init__(self, reduced: tuple[Any, ...]) -> None:
+        self.reduced = reduced
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.reduced
+
+
+def _reduce_view(view: memoryview) -> tuple[Any, ...]:
+    if not view.c_contiguous:
+        return _view, (view.tobytes(), view.format, view.shape)
+    return _view, (pickle.PickleBuffer(view), view.format, view.shape)
+
+
+def _reduce_array(values: "array[Any]") -> tuple[Any, ...]:
+    return _array, (values.typecode, pickle.PickleBuffer(values))
+
+
+def _lift(value: Any, depth: int) -> Any:
+    """Replaces large bytes-like values by stand-ins, in plain containers near the surface."""
+    kind = type(value)
+    if kind is bytes:
+        if len(value) >= SPILL_BYTES:
+            return _Lifted((bytes, (pickle.PickleBuffer(value),)))
+    elif kind is bytearray:
+        if len(value) >= SPILL_BYTES:
+            return _Lifted((_bytearray, (pickle.PickleBuffer(value),)))
+    elif kind is memoryview:
+        return _Lifted(_reduce_view(value))
+    elif kind is array:
+        if len(value) * value.itemsize >= SPILL_BYTES:
+            return _Lifted(_reduce_array(value))
+    elif depth and kind in (tuple, list):
+        if len(value) <= _LIFT_ITEMS:
+            lifted = [_lift(item, depth - 1) for item in value]
+            if any(a is not b for a, b in zip(lifted, value, strict=True)):
+                return kind(lifted)
+    elif depth and kind is dict and len(value) <= _LIFT_ITEMS:
+        lifted = [_lift(item, depth - 1) for item in value.values()]
+        if any(a is not b for a, b in zip(lifted, value.values(), strict=True)):
+            return dict(zip(value, lifted, strict=True))
+    return value
+
+
+class _ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """Pickles what an importing interpreter could not find by name by its value."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        if type(obj) is memoryview:
+            return _reduce_view(obj)
+        if type(obj) is array:
+            return _reduce_array(obj)
+        return super().reducer_override(obj)
+
+
+def encode(value: Any) -> tuple[bytes, list[memoryview]]:
+    """Pickles a value.
+
+    Returns:
+        The pickle, and the buffers that travel beside it, as flat views of bytes.
+
+    Raises:
+        PayloadError: the value cannot be pickled; the message says why, the cause is pickle's.
+    """
+    buffers: list[memoryview] = []
+
+    def in_band(buffer: pickle.PickleBuffer) -> bool:
+        raw = buffer.raw()
+        if raw.nbytes < SPILL_BYTES:
+            return True
+        buffers.append(raw)
+        return False
+
+    lifted = _lift(value, 3)
+    try:
+        data = pickle.dumps(lifted, 5, buffer_callback=in_band)
+        # A class or function of __main__ pickles by name here, but no worker could find it.
+        if b"__main__" not in data and not cloudpickle.list_registry_pickle_by_value():
+            return data, buffers
+    except Exception:
+        # Functions, local classes, memoryviews inside objects: the by-value pickler knows them,
+        # and tells what is wrong with the rest.
+        pass
+    buffers.clear()
+    stream = BytesIO()
+    try:
+        _ByValuePickler(stream, 5, buffer_callback=in_band).dump(lifted)
+    except Exception as error:
+        raise PayloadError(f"{type(error).__name__}: {error}") from error
+    return stream.getvalue(), buffers
+
+
+def encode_function(function: Callable[..., Any]) -> bytes:
+    """Pickles a function: by reference where its module can be imported, else by value.
+
+    Raises:
+        PayloadError: it, or something that it refers to, cannot be pickled.
+    """
+    try:
+        return bytes(cloudpickle.dumps(function, protocol=5))
+    except Exception as error:
+        raise PayloadError(
+            f"the function {function!r} cannot be sent to a worker: {type(error).__name__}: {error}"
+        ) from error
+
+
+def spill(data: bytes, buffers: Sequence[memoryview], put: Put) -> bytes:
+    """Hands bulk parts to ``put`` and returns the payload that names them.
+
+    The payload of a frame with the flag SPILLED: u32 count, then token and length (u32 each) of
+    each part, then the pickle, which is empty when it is itself the first part.
+    """
+    parts: list[Any] = list(buffers)
+    if len(data) >= SPILL_BYTES:
+        parts.insert(0, data)
+        data = b""
+    table = [_PART.pack(put(part), len(part)) for part in parts]
+    return b"".join([_COUNT.pack(len(parts)), *table, data])
+
+
+def gather(payload: memoryview, take: Take) -> tuple[Any, list[bytearray]]:
+    """Reads the payload of a spilled frame.
+
+    Returns:
+        The pickle, and the buffers that belong to it.
+    """
+    (count,) = _COUNT.unpack_from(payload)
+    at = _COUNT.size
+    parts = []
+    for _ in range(count):
+        parts.append(take(*_PART.unpack_from(payload, at)))
+        at += _PART.size
+    data = payload[at:]
+    if len(data) == 0:
+        return parts[0], parts[1:]
+    return data, parts
+
+
+def decode(data: Any, buffers: Sequence[Any] = ()) -> Any:
+    """Reads a pickle of ``encode``.
+
+    Raises:
+        PayloadError: it cannot be read here, for instance because a module is missing.
+    """
+    try:
+        return pickle.loads(data, buffers=buffers)
+    except Exception as error:
+        raise PayloadError(f"{type(error).__name__}: {error}") from error
+
+
+def shortened(value: Any) -> str:
+    """Names a value for a message."""
+    text = repr(value)
+    if len(text) > 60:
+        text = text[:57] + "..."
+    return f"{text} of type {type(value).__name__}"

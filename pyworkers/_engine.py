@@ -1,0 +1,360 @@
+"""What makes a pool go: it does what the scheduler decides, and settles futures.
+
+Owns the outstanding tasks with their futures, the functions that workers know, and what a lost
+worker means. The decisions are the scheduler's, the waiting is the hub's, arguments are checked
+above. The flow, with the writer of each queue::
+
+    submit ──> encode ──> Scheduler queue (written by submit)
+                              │ decide
+                              ▼
+    _dispatch ── FUNCTION, TASK ──> Link mailbox ──> worker
+                                                       │
+    handle <── RESULT, ERROR, PROGRESS, LOST <── Hub frame queue (written by Hub.pump)
+       └──> Future (settled once, here)
+"""
+
+import codecs
+import hashlib
+import itertools
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pyworkers import _codec
+from pyworkers._futures import Future
+from pyworkers._hub import Hub
+from pyworkers._protocol import (
+    HEADER_BYTES,
+    MAX_FRAME_BYTES,
+    SPILLED,
+    Frame,
+    Kind,
+    WorkerState,
+    check_kind,
+)
+from pyworkers._scheduler import Scheduler
+from pyworkers.errors import (
+    BrokenWorkerPool,
+    PayloadError,
+    ProtocolError,
+    RemoteTraceback,
+    WorkerLost,
+)
+
+Output = Callable[[int, str, str], object]
+Encoded = tuple[bytes, list[memoryview]]
+
+BOOT_TIMEOUT: Final = 120.0
+"""Seconds after which a worker that is not ready counts as one that did not start."""
+
+_STREAMS: Final = {1: "stdout", 2: "stderr"}
+
+_task_numbers = itertools.count(1)
+
+
+@dataclass(slots=True)
+class _Task:
+    future: Future[Any]
+    function: int
+    call: Encoded
+    priority: int
+    submitted: float
+
+
+class Engine:
+    """The moving part of one pool.
+
+    Args:
+        hub: where its workers come from.
+        name: for people.
+        max_workers: how many workers at the most.
+        setup: the encoded SETUP of each worker.
+        on_output: gets what workers print: number, stream and text.
+    """
+
+    def __init__(
+        self, hub: Hub, name: str, max_workers: int, setup: Encoded, on_output: Output
+    ) -> None:
+        self.scheduler = Scheduler(max_workers)
+        self.shut_down = False
+        self.broken: BaseException | None = None
+        self._refusing = False
+        self._hub = hub
+        self._link = hub.link
+        self._name = name
+        self._setup = setup
+        self._on_output = on_output
+        self._tasks: dict[int, _Task] = {}
+        self._digests: dict[bytes, int] = {}
+        self._functions: dict[int, bytes] = {}
+        self._known: dict[int, set[int]] = {}
+        self._decoders: dict[tuple[int, int], codecs.IncrementalDecoder] = {}
+
+    def submit(
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        priority: int,
+        timeout: float | None,
+    ) -> Future[Any]:
+        """Encodes and queues a call; what cannot be run fails its future."""
+        number = next(_task_numbers)
+        future: Future[Any] = Future(self._hub, number, self.take_back)
+        if self._refusing:
+            future.cancel()
+            return future
+        if self.broken is not None:
+            future.set_exception(self._broken_error())
+            return future
+        try:
+            id = self._register(function)
+            call = _encode_call(function, id, args, kwargs)
+        except PayloadError as error:
+            future.set_exception(error)
+            return future
+        self._tasks[number] = _Task(future, id, call, priority, time.time())
+        deadline = None if timeout is None else time.monotonic() + timeout
+        self.scheduler.submitted(number, priority, deadline)
+        self._dispatch()
+        if deadline is not None:
+            self._hub.tick()
+        self._link.flush()
+        self._hub.work_inline()
+        return future
+
+    def check_open(self) -> None:
+        """Raises RuntimeError or BrokenWorkerPool if no more tasks are taken."""
+        if self.broken is not None:
+            raise self._broken_error()
+        if self.shut_down:
+            raise RuntimeError("cannot submit to a pool that is shut down")
+
+    def _broken_error(self) -> BrokenWorkerPool:
+        error = BrokenWorkerPool(f"the pool is broken: {self.broken}")
+        error.__cause__ = self.broken
+        return error
+
+    def take_back(self, number: int) -> None:
+        """Forgets a task if it is still queued; its future is the caller's to settle."""
+        if self.scheduler.cancelled(number):
+            del self._tasks[number]
+            self._end_if_over()
+
+    def kill(self, number: int) -> bool:
+        """Ends the worker that runs a task, and cancels its future."""
+        worker = self.scheduler.holder(number)
+        if worker is None:
+            return False
+        self._lose(worker, "its task was cancelled", self._tasks[number].future.cancel_running)
+        self._dispatch()
+        return True
+
+    def begin_shutdown(self, cancel_futures: bool) -> None:
+        """Takes no more tasks; the workers end with the last one."""
+        self.shut_down = True
+        self._refusing = self._refusing or cancel_futures
+        if cancel_futures:
+            for task in list(self._tasks.values()):
+                task.future.cancel()
+        self._end_if_over()
+
+    def handle(self, frame: Frame) -> None:
+        """Acts on a frame of one of this pool's workers."""
+        worker = frame.peer
+        slot = self.scheduler.workers[worker]
+        try:
+            kind = check_kind(worker, slot.state, frame.kind)
+            if kind is Kind.RESULT or kind is Kind.ERROR:
+                self._finish(worker, kind, frame)
+            elif kind is Kind.PROGRESS:
+                self._tasks[self._task_of(worker, frame)].future.report(*self._decode(frame))
+            elif kind is Kind.OUTPUT:
+                self._print(worker, frame)
+            elif kind is Kind.READY:
+                self.scheduler.worker_ready(worker, time.monotonic())
+            elif kind is Kind.SETUP_FAILED:
+                self._setup_failed(worker, frame)
+            else:
+                self._lose(worker, str(frame.payload, "utf-8", "replace"))
+        except ProtocolError as error:
+            self._lose(worker, str(error))
+        self._dispatch()
+
+    def tick(self, now: float) -> float | None:
+        """Ends what is overdue; returns when the next thing is due."""
+        for number in self.scheduler.expired(now):
+            error = TimeoutError("the task was not done within its timeout")
+            worker = self.scheduler.holder(number)
+            if worker is not None:
+                future = self._tasks[number].future
+                self._lose(worker, "its task timed out", lambda: future.set_exception(error))
+            elif self.scheduler.cancelled(number):
+                self._tasks.pop(number).future.set_exception(error)
+                self._end_if_over()
+        due = []
+        for slot in list(self.scheduler.workers.values()):
+            if slot.number in self.scheduler.workers and slot.state is WorkerState.INITIALIZING:
+                if slot.created + BOOT_TIMEOUT <= now:
+                    self._lose(slot.number, f"it was not ready after {BOOT_TIMEOUT:.0f} s")
+                else:
+                    due.append(slot.created + BOOT_TIMEOUT)
+        self._dispatch()
+        deadline = self.scheduler.next_deadline()
+        return min([*due, *([] if deadline is None else [deadline])], default=None)
+
+    def _dispatch(self) -> None:
+        decision = self.scheduler.decide(time.monotonic())
+        for worker, number in decision.assign:
+            task = self._tasks[number]
+            task.future.set_running_or_notify_cancel()
+            if task.function not in self._known[worker]:
+                self._known[worker].add(task.function)
+                data = self._functions[task.function]
+                self._send(worker, Kind.FUNCTION, task.function, (data, []))
+            self._send(worker, Kind.TASK, number, task.call, task.priority, task.submitted)
+        for _ in range(decision.start):
+            worker = self._hub.spawn(self, self._name)
+            self.scheduler.worker_started(worker, time.monotonic())
+            self._known[worker] = set()
+            self._send(worker, Kind.SETUP, 0, self._setup)
+        if decision.start:
+            self._hub.tick()
+
+    def _send(
+        self, worker: int, kind: Kind, id: int, value: Encoded, flags: int = 0, number: float = 0.0
+    ) -> None:
+        payload, buffers = value
+        if buffers or len(payload) > MAX_FRAME_BYTES - HEADER_BYTES:
+            payload = _codec.spill(payload, buffers, lambda part: self._link.put(worker, part))
+            flags |= SPILLED
+        self._link.send(worker, kind, id, payload, flags, number)
+
+    def _decode(self, frame: Frame) -> Any:
+        if frame.flags & SPILLED:
+            data, buffers = _codec.gather(
+                frame.payload, lambda token, length: self._link.take(frame.peer, token, length)
+            )
+            return _codec.decode(data, buffers)
+        return _codec.decode(frame.payload)
+
+    def _task_of(self, worker: int, frame: Frame) -> int:
+        number = self.scheduler.workers[worker].task
+        if number is None or number & 0xFFFFFFFF != frame.id:
+            raise ProtocolError(f"worker {worker} spoke of task {frame.id}, which it does not hold")
+        return number
+
+    def _finish(self, worker: int, kind: Kind, frame: Frame) -> None:
+        number = self._task_of(worker, frame)
+        future = self._tasks[number].future
+        error: BaseException | None = None
+        value = None
+        try:
+            value = self._decode(frame)
+        except PayloadError as unreadable:
+            error = PayloadError(f"what the task returned cannot be read here: {unreadable}")
+            error.__cause__ = unreadable.__cause__
+        else:
+            if kind is Kind.ERROR:
+                error, trace = value
+                error.__cause__ = RemoteTraceback(trace)
+        self.scheduler.finished(worker, time.monotonic())
+        del self._tasks[number]
+        # The next task goes out before callbacks run, which may take their time.
+        self._dispatch()
+        self._link.flush()
+        if error is None:
+            future.set_result(value)
+        else:
+            future.set_exception(error)
+        self._end_if_over()
+
+    def _print(self, worker: int, frame: Frame) -> None:
+        key = worker, frame.flags
+        decoder = self._decoders.get(key)
+        if decoder is None:
+            decoder = codecs.getincrementaldecoder("utf-8")("replace")
+            self._decoders[key] = decoder
+        text = decoder.decode(frame.payload)
+        if text:
+            self._on_output(worker, _STREAMS.get(frame.flags, "stderr"), text)
+
+    def _setup_failed(self, worker: int, frame: Frame) -> None:
+        error, trace = self._decode(frame)
+        error.__cause__ = RemoteTraceback(trace)
+        self.scheduler.setup_failed(worker, str(error))
+        self._break(error)
+
+    def _lose(
+        self, worker: int, reason: str, settle: Callable[[], object] | None = None
+    ) -> None:
+        """Ends a worker, if it has not ended, and settles the future of its task."""
+        self._hub.terminate(worker)
+        del self._known[worker]
+        self._decoders = {key: d for key, d in self._decoders.items() if key[0] != worker}
+        number = self.scheduler.worker_lost(worker, reason)
+        if number is not None:
+            future = self._tasks.pop(number).future
+            if settle is None:
+                future.set_exception(WorkerLost(worker, reason))
+            else:
+                settle()
+        if self.scheduler.broken is not None and self.broken is None:
+            self._break(BrokenWorkerPool(self.scheduler.broken))
+        self._end_if_over()
+
+    def _break(self, cause: BaseException) -> None:
+        """Fails every task and ends every worker: nothing can be run any more."""
+        self.broken = cause
+        tasks, self._tasks = self._tasks, {}
+        for number in tasks:
+            self.scheduler.cancelled(number)
+        self._end_workers()
+        for task in tasks.values():
+            task.future.set_exception(self._broken_error())
+
+    def _end_if_over(self) -> None:
+        if self.shut_down and not self._tasks:
+            self._end_workers()
+
+    def _end_workers(self) -> None:
+        for worker in list(self.scheduler.workers):
+            self._hub.terminate(worker)
+            self.scheduler.worker_lost(worker, "the pool is over")
+        self._known.clear()
+        self._decoders.clear()
+
+    def _register(self, function: Callable[..., Any]) -> int:
+        data = _codec.encode_function(function)
+        digest = hashlib.blake2b(data, digest_size=16).digest()
+        id = self._digests.setdefault(digest, len(self._digests) + 1)
+        self._functions.setdefault(id, data)
+        return id
+
+
+def _encode_call(
+    function: Callable[..., Any], id: int, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> Encoded:
+    try:
+        return _codec.encode((id, args, kwargs))
+    except PayloadError as error:
+        named = {f"argument {i + 1}": value for i, value in enumerate(args)}
+        named |= {f"argument {name!r}": value for name, value in kwargs.items()}
+        name = getattr(function, "__qualname__", repr(function))
+        for which, value in named.items():
+            try:
+                _codec.encode(value)
+            except PayloadError as cause:
+                text = f"{which} of {name}, {_codec.shortened(value)}, cannot be sent to a worker: {cause}"
+                raise PayloadError(text) from cause.__cause__
+        raise PayloadError(f"the arguments of {name} cannot be sent to a worker: {error}") from None
+
+
+def print_output(worker: int, stream: str, text: str) -> None:
+    """Prints what a worker printed, each line behind its number."""
+    target = sys.stderr if stream == "stderr" else sys.stdout
+    for line in text.splitlines(keepends=True):
+        target.write(f"[worker {worker}] {line}")
+    target.flush()

@@ -1,0 +1,295 @@
+"""The hub: one link to all workers of all pools of this interpreter, and the pumping of it.
+
+Owns the link, the numbers of workers, and waiting. Each pool registers a handler for each of its
+workers. Knows nothing of tasks.
+
+::
+
+    pool.submit ─> Link.send/flush ─> shim ─> worker
+    pool.handle <─ Hub.pump <─ Link.receive <─ shim <─ worker
+
+``pump`` is called by whoever waits: by ``wait`` when Python blocks, by the shim's listener when
+the event loop runs. Frames are queued first and handled one by one, because a handler may settle
+a future whose callback blocks, and so pumps again: the inner pump goes on with the same queue.
+"""
+
+import asyncio
+import itertools
+import time
+from collections import deque
+from collections.abc import Callable
+from functools import cache
+from typing import Any, Final, Protocol
+
+from pyworkers import _js
+from pyworkers._channels import Link
+from pyworkers._channels.heap import HeapLink
+from pyworkers._channels.memory import MemoryLink
+from pyworkers._env import Mode, capabilities, start_archive
+from pyworkers._protocol import Frame
+from pyworkers._worker import Worker
+from pyworkers.errors import ModeError
+
+_SLICE_MS: Final = 200.0
+"""Blocking waits return to Python so often, so that an interrupt is seen."""
+
+
+class Handler(Protocol):
+    """What a pool offers to its hub."""
+
+    def handle(self, frame: Frame) -> None:
+        """Acts on a frame of one of the pool's workers."""
+
+    def tick(self, now: float) -> float | None:
+        """Does what is due; returns when to be called again at the latest, None if never.
+
+        Args:
+            now: seconds of ``time.monotonic``.
+        """
+
+
+class Staff(Protocol):
+    """What makes and ends workers."""
+
+    link: Link
+
+    def spawn(self, peer: int, name: str) -> None:
+        """Asks for a worker; its first frame says that it is there."""
+
+    def terminate(self, peer: int) -> None:
+        """Ends a worker at once, whatever it does, and closes its channel."""
+
+    def work(self) -> None:
+        """Lets workers run that live in this thread."""
+
+    def check_blocking(self) -> None:
+        """Raises ModeError if workers could not start while this thread is blocked."""
+
+    async def ready(self) -> None:
+        """Waits until blocking is safe."""
+
+
+class ThreadStaff:
+    """Workers on threads of their own, made by the shim's broker."""
+
+    def __init__(self, mode: Mode, on_bell: Callable[[], object]) -> None:
+        found = capabilities()
+        self._nested = found.nested
+        self._shim = _js.open_hub(mode, separate_broker=found.nested)
+        self.link: Link = HeapLink(self._shim.link, mode == "shared" and found.blocking_wait)
+        self._shim.link.listen(_js.proxy(on_bell))
+        self._blocking_is_safe = _js.broker_ready(found.nested) is None
+
+    def spawn(self, peer: int, name: str) -> None:
+        self._shim.spawn(peer, name, _js.to_uint8array(start_archive()))
+
+    def terminate(self, peer: int) -> None:
+        self.link.flush()
+        self._shim.terminate(peer)
+
+    def work(self) -> None:
+        pass
+
+    def check_blocking(self) -> None:
+        if self._blocking_is_safe:
+            return
+        if not _js.can_block_by_jspi():
+            raise ModeError(
+                "the broker that makes workers is still starting, and cannot while this thread is "
+                "blocked: put `await pool.ready()` before the first blocking call"
+            )
+        _js.block_on(self.ready())
+
+    async def ready(self) -> None:
+        starting = _js.broker_ready(self._nested)
+        if starting is not None:
+            await starting
+        self._blocking_is_safe = True
+
+
+class InlineStaff:
+    """Workers that run in this thread, whenever it looks for results."""
+
+    def __init__(self, on_bell: Callable[[], object]) -> None:
+        self._on_bell = on_bell
+        self._hub_end = MemoryLink()
+        self.link: Link = self._hub_end
+        self._workers: dict[int, Worker] = {}
+
+    def spawn(self, peer: int, name: str) -> None:
+        self._workers[peer] = Worker(self._hub_end.connect(peer, self._on_bell), peer)
+
+    def terminate(self, peer: int) -> None:
+        self._workers.pop(peer).close()
+        self.link.close(peer)
+
+    def work(self) -> None:
+        for worker in list(self._workers.values()):
+            worker.step()
+
+    def check_blocking(self) -> None:
+        pass
+
+    async def ready(self) -> None:
+        pass
+
+
+class Hub:
+    """The workers of this interpreter in one mode; ``hub_for`` returns the one there is."""
+
+    def __init__(self, mode: Mode) -> None:
+        self.mode = mode
+        self._staff: Staff = (
+            InlineStaff(self._bell_rang)
+            if mode == "inline"
+            else ThreadStaff(mode, self._bell_rang)
+        )
+        self.link = self._staff.link
+        self._handlers: dict[int, Handler] = {}
+        self._numbers = itertools.count(1)
+        self._frames: deque[Frame] = deque()
+        self._pumping = False
+        self._rung: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def spawn(self, handler: Handler, name: str) -> int:
+        """Asks for a worker whose frames go to a handler; returns its number."""
+        peer = next(self._numbers)
+        self._handlers[peer] = handler
+        self._staff.spawn(peer, f"{name} worker {peer}")
+        return peer
+
+    def terminate(self, peer: int) -> None:
+        """Ends a worker at once; nothing more is heard of it."""
+        del self._handlers[peer]
+        self._staff.terminate(peer)
+
+    def pump(self, milliseconds: float) -> bool:
+        """Handles what has arrived, and what is due.
+
+        Args:
+            milliseconds: how long to wait while there is nothing; 0 only looks.
+
+        Returns:
+            Whether anything was there.
+        """
+        outer, self._pumping = self._pumping, True
+        found = False
+        try:
+            while self._gather(0.0 if found else milliseconds):
+                found = True
+                while self._frames:
+                    frame = self._frames.popleft()
+                    handler = self._handlers.get(frame.peer)
+                    if handler is not None:
+                        handler.handle(frame)
+                self.link.flush()
+        finally:
+            self._pumping = outer
+        return found
+
+    def _gather(self, milliseconds: float) -> bool:
+        if not self._frames:
+            self._staff.work()
+            self._frames.extend(self.link.receive(milliseconds))
+        return bool(self._frames)
+
+    def work_inline(self) -> None:
+        """Runs, in mode inline, what was just submitted; whoever pumps already will do so."""
+        if self.mode == "inline" and not self._pumping:
+            self.pump(0.0)
+
+    def tick(self) -> None:
+        """Does what is due, and has the event loop come back for what is due later."""
+        now = time.monotonic()
+        due = [
+            when
+            for handler in dict.fromkeys(self._handlers.values())
+            if (when := handler.tick(now)) is not None
+        ]
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if due:
+            try:
+                loop = asyncio.get_running_loop()
+            except RuntimeError:
+                return
+            self._timer = loop.call_later(max(0.0, min(due) - now), self.tick)
+
+    def _bell_rang(self) -> None:
+        if not self._pumping:
+            self.pump(0.0)
+        if self._rung is not None:
+            self._rung.set_result(None)
+            self._rung = None
+
+    def wait(self, is_done: Callable[[], bool], timeout: float | None) -> bool:
+        """Blocks until something is done.
+
+        Args:
+            is_done: looked at whenever something has arrived.
+            timeout: seconds; None means for ever.
+
+        Returns:
+            False when the time is over.
+
+        Raises:
+            ModeError: this thread cannot wait here and now.
+        """
+        end = None if timeout is None else time.monotonic() + timeout
+        checked = False
+        while True:
+            self.tick()
+            self.pump(0.0)
+            if is_done():
+                return True
+            if not checked:
+                self._staff.check_blocking()
+                checked = True
+            left_ms = _SLICE_MS if end is None else min(_SLICE_MS, (end - time.monotonic()) * 1000)
+            if left_ms <= 0:
+                return False
+            if self.link.can_block:
+                self.pump(left_ms)
+            elif self.mode != "inline" and _js.can_block_by_jspi():
+                _js.block_on(asyncio.wait({self._next_bell()}, timeout=left_ms / 1000))
+            else:
+                raise ModeError(self._why_not_blocking())
+
+    async def wait_async(self, is_done: Callable[[], bool], timeout: float | None) -> bool:
+        """Like ``wait``, without blocking."""
+        end = None if timeout is None else time.monotonic() + timeout
+        while not is_done():
+            self.tick()
+            left = None if end is None else end - time.monotonic()
+            if left is not None and left <= 0:
+                return False
+            await asyncio.wait({self._next_bell()}, timeout=left)
+        return True
+
+    def _next_bell(self) -> "asyncio.Future[None]":
+        if self._rung is None:
+            self._rung = asyncio.get_running_loop().create_future()
+        return self._rung
+
+    def _why_not_blocking(self) -> str:
+        advice = "use `await future`, `async for` or `async with`"
+        if self.mode == "inline":
+            return f"this task waits for something that this thread itself has to do: {advice}"
+        if self.mode == "transfer":
+            return (
+                "this thread cannot block for a result, because it hears of it by messages "
+                f"({capabilities().reason}): {advice}"
+            )
+        return f"a page's own thread must not block: {advice}, or run Python in a worker"
+
+    async def ready(self) -> None:
+        """Waits until blocking is safe."""
+        await self._staff.ready()
+
+
+@cache
+def hub_for(mode: Mode) -> Hub:
+    """Returns this interpreter's hub for a mode, made at the first call."""
+    return Hub(mode)

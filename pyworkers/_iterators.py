@@ -1,0 +1,226 @@
+"""Many results as they come: what ``map`` and ``as_completed`` return.
+
+Each can be iterated with ``for`` where this thread can block and with ``async for`` everywhere.
+Owns the chunks of a map and the order of results. Knows nothing of workers.
+"""
+
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from typing import Any, Final, Generic, Protocol, Self, TypeVar
+
+from pyworkers._futures import Future
+
+T = TypeVar("T")
+
+_CHUNK_SECONDS: Final = 0.01
+"""How long a chunk should take: long enough that its way costs little beside it."""
+
+_CHUNKS_PER_WORKER: Final = 2
+"""Chunks under way for each worker, so that none waits for the next."""
+
+
+class Waiting(Protocol):
+    """What iterators need of their hub."""
+
+    def wait(self, is_done: Callable[[], bool], timeout: float | None) -> bool:
+        """Blocks until something is done; returns False when the time is over."""
+
+    async def wait_async(self, is_done: Callable[[], bool], timeout: float | None) -> bool:
+        """Waits without blocking."""
+
+
+Submit = Callable[[Callable[..., Any], tuple[Any, ...]], Future[Any]]
+
+
+class _Stream(Generic[T]):
+    """Both kinds of iteration, from two questions: is the next one there, and what is it."""
+
+    def __init__(self, hub: Waiting, timeout: float | None) -> None:
+        self._hub = hub
+        self._end = None if timeout is None else time.monotonic() + timeout
+
+    def __iter__(self) -> Iterator[T]:
+        return self
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        return self
+
+    def __next__(self) -> T:
+        if self._is_over():
+            raise StopIteration
+        if not self._is_there() and not self._hub.wait(self._is_there, self._left()):
+            self._late()
+        return self._take()
+
+    async def __anext__(self) -> T:
+        if self._is_over():
+            raise StopAsyncIteration
+        if not self._is_there() and not await self._hub.wait_async(self._is_there, self._left()):
+            self._late()
+        return self._take()
+
+    def _left(self) -> float | None:
+        return None if self._end is None else self._end - time.monotonic()
+
+    def _late(self) -> None:
+        self.close()
+        raise TimeoutError("not all results were there in time")
+
+    def _is_over(self) -> bool:
+        raise NotImplementedError
+
+    def _is_there(self) -> bool:
+        raise NotImplementedError
+
+    def _take(self) -> T:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Gives up what has not been yielded."""
+        raise NotImplementedError
+
+
+class ChunkFailed(Exception):
+    """A call in a chunk raised: what the calls before it returned, and its error."""
+
+
+def _call_each(function: Callable[..., T], calls: Sequence[tuple[Any, ...]]) -> tuple[list[T], float]:
+    started = time.perf_counter()
+    results = []
+    try:
+        for args in calls:
+            results.append(function(*args))
+    except Exception as error:
+        raise ChunkFailed(results, error) from error
+    return results, time.perf_counter() - started
+
+
+class Mapped(_Stream[T]):
+    """The results of ``map``, in order.
+
+    Without a chunk size, calls travel one by one until it is known how long one takes, then in
+    chunks of about 10 ms; chunks are submitted as others are done, a few for each worker ahead.
+    Closing it, or an error, cancels the calls that do not run yet.
+    """
+
+    def __init__(
+        self,
+        submit: Submit,
+        workers: int,
+        hub: Waiting,
+        function: Callable[..., T],
+        calls: list[tuple[Any, ...]],
+        timeout: float | None,
+        chunksize: int | None,
+    ) -> None:
+        super().__init__(hub, timeout)
+        self._submit = submit
+        self._workers = workers
+        self._function = function
+        self._calls = calls
+        self._chunksize = chunksize
+        self._next_call = 0
+        self._chunks: deque[Future[tuple[list[T], float]]] = deque()
+        self._under_way = 0
+        self._calls_done = 0
+        self._seconds = 0.0
+        self._ready: deque[T] = deque()
+        self._error: BaseException | None = None
+        self._fill()
+
+    def __len__(self) -> int:
+        """How many results there are in all."""
+        return len(self._calls)
+
+    def _fill(self) -> None:
+        ahead = self._workers * _CHUNKS_PER_WORKER
+        while self._next_call < len(self._calls) and self._under_way < ahead:
+            first, self._next_call = self._next_call, self._next_call + self._chunk()
+            calls = self._calls[first : self._next_call]
+            self._under_way += 1
+            future = self._submit(_call_each, (self._function, calls))
+            self._chunks.append(future)
+            future.add_done_callback(self._chunk_done)
+
+    def _chunk(self) -> int:
+        if self._chunksize is not None:
+            return self._chunksize
+        if not self._calls_done:
+            return 1
+        rate = self._calls_done / max(self._seconds, 1e-6)
+        # Never so large that the last chunks leave workers without anything to do.
+        share = (len(self._calls) - self._next_call) // (2 * self._workers)
+        return max(1, min(int(rate * _CHUNK_SECONDS), share))
+
+    def _chunk_done(self, future: Future[tuple[list[T], float]]) -> None:
+        self._under_way -= 1
+        if future.cancelled() or future.exception(0) is not None:
+            self._next_call = len(self._calls)
+            return
+        results, seconds = future.result(0)
+        self._calls_done += len(results)
+        self._seconds += seconds
+        self._fill()
+
+    def _is_over(self) -> bool:
+        return not self._ready and not self._chunks and self._error is None
+
+    def _is_there(self) -> bool:
+        return bool(self._ready) or self._error is not None or self._chunks[0].done()
+
+    def _take(self) -> T:
+        while not self._ready:
+            if self._error is not None:
+                error = self._error
+                self.close()
+                raise error
+            self._open(self._chunks.popleft())
+        return self._ready.popleft()
+
+    def _open(self, chunk: Future[tuple[list[T], float]]) -> None:
+        try:
+            results, _ = chunk.result(0)
+        except ChunkFailed as failed:
+            results, self._error = failed.args
+            assert self._error is not None
+            self._error.__cause__ = failed.__cause__
+        except BaseException as error:
+            results, self._error = [], error
+        self._ready.extend(results)
+
+    def close(self) -> None:
+        self._error = None
+        self._next_call = len(self._calls)
+        for chunk in self._chunks:
+            chunk.cancel()
+        self._chunks.clear()
+        self._ready.clear()
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class Completed(_Stream[Future[T]]):
+    """Futures in the order in which they are done."""
+
+    def __init__(self, hub: Waiting, futures: Iterable[Future[T]], timeout: float | None) -> None:
+        super().__init__(hub, timeout)
+        self._done: deque[Future[T]] = deque()
+        self._missing = 0
+        for future in dict.fromkeys(futures):
+            self._missing += 1
+            future.add_done_callback(self._done.append)  # type: ignore[arg-type]
+
+    def _is_over(self) -> bool:
+        return self._missing == 0
+
+    def _is_there(self) -> bool:
+        return bool(self._done)
+
+    def _take(self) -> Future[T]:
+        self._missing -= 1
+        return self._done.popleft()
+
+    def close(self) -> None:
+        self._missing = 0

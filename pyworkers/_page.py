@@ -1,0 +1,226 @@
+"""A hub's conversation with its page: run functions, execute source, stream output.
+
+Owns the pool behind ``run`` and the namespace of ``exec``. Knows nothing of the DOM. The messages
+are those of ``_protocol.MESSAGES``, checked by the shim before they come here; what a page sends
+is plain data and is never unpickled.
+"""
+
+import ast
+import asyncio
+import builtins
+import contextvars
+import importlib
+import inspect
+import io
+import linecache
+import sys
+import traceback
+from collections.abc import Callable
+from concurrent.futures import CancelledError
+from pathlib import Path
+from types import CodeType
+from typing import Any, Final
+
+from pyworkers import _js
+from pyworkers._env import capabilities, choose_mode
+from pyworkers._futures import Future
+from pyworkers._pool import WorkerPool
+from pyworkers._scheduler import DEFAULT_PRIORITY
+
+_MODULES: Final = Path("/home/pyodide/.pyworkers-page")
+
+_exec_id: contextvars.ContextVar[int | None] = contextvars.ContextVar("exec_id", default=None)
+
+
+def call_named(target: str, args: list[Any]) -> Any:
+    """Calls ``module:function`` in a worker."""
+    module, _, name = target.partition(":")
+    function: Any = importlib.import_module(module)
+    for part in name.split("."):
+        function = getattr(function, part)
+    return function(*args)
+
+
+class _Stream(io.TextIOBase):
+    """A standard stream whose text goes to the page with the id of the ``exec`` that printed."""
+
+    def __init__(self, port: Any, name: str) -> None:
+        self._port = port
+        self._name = name
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        if text:
+            id = _exec_id.get()
+            fields = {} if id is None else {"id": id}
+            _js.post(self._port, "output", stream=self._name, text=text, **fields)
+        return len(text)
+
+
+class Page:
+    """The hub's end of a conversation.
+
+    Args:
+        port: posts to the page.
+    """
+
+    def __init__(self, port: Any) -> None:
+        self._port = port
+        self._pool_options: dict[str, Any] = {}
+        self._pool: WorkerPool | None = None
+        self._futures: dict[int, Future[Any]] = {}
+        self._background: set[asyncio.Task[None]] = set()
+        self._main = sys.modules["__main__"].__dict__
+        self._handlers: dict[str, Callable[[Any], None]] = {
+            "configure": self._configure,
+            "run": self._run,
+            "exec": self._exec,
+            "cancel": self._cancel,
+        }
+
+    def serve(self, message: Any) -> None:
+        """Acts on a message; what goes wrong is answered."""
+        try:
+            self._handlers[message.kind](message)
+        except Exception as error:
+            self._fail(getattr(message, "id", 0), error)
+
+    def _configure(self, message: Any) -> None:
+        sources = message.modules.to_py()
+        if sources:
+            _MODULES.mkdir(parents=True, exist_ok=True)
+            for name, source in sources.items():
+                (_MODULES / f"{name}.py").write_text(source, encoding="utf-8")
+            sys.path.insert(0, str(_MODULES))
+            importlib.invalidate_caches()
+        mode = choose_mode(getattr(message, "mode", None))
+        self._pool_options = {
+            "max_workers": getattr(message, "size", None),
+            "packages": message.packages.to_py(),
+            "modules": list(sources),
+            "mode": mode,
+        }
+        reason = capabilities().reason if mode == capabilities().mode else "it was asked for"
+        _js.post(self._port, "ready", mode=mode, reason=reason)
+
+    def _run(self, message: Any) -> None:
+        if self._pool is None:
+            self._pool = WorkerPool(**self._pool_options)
+        id, target = message.id, message.target
+        args = _js.from_page(message.args)
+        options = {
+            "priority": getattr(message, "priority", DEFAULT_PRIORITY),
+            "timeout": getattr(message, "timeout", None),
+        }
+        module, _, name = target.rpartition(":")
+        if module in ("", "__main__"):
+            if name not in self._main:
+                raise LookupError(f"__main__ has no function {name!r}; define it with exec first")
+            future = self._pool.submit_with(self._main[name], args, **options)
+        else:
+            future = self._pool.submit_with(call_named, (target, args), **options)
+        self._futures[id] = future
+        future.add_progress_callback(
+            lambda done, total, text: self._progress(id, done, total, text)
+        )
+        future.add_done_callback(lambda done: self._finished(id, done))
+
+    def _progress(self, id: int, done: float, total: float | None, text: str) -> None:
+        fields = {} if total is None else {"total": total}
+        _js.post(self._port, "progress", id=id, done=done, message=text, **fields)
+
+    def _finished(self, id: int, future: Any) -> None:
+        del self._futures[id]
+        if future.cancelled():
+            self._fail(id, CancelledError("the task was cancelled"))
+        elif (error := future.exception()) is not None:
+            self._fail(id, error)
+        else:
+            self._answer(id, future.result())
+
+    def _cancel(self, message: Any) -> None:
+        future = self._futures.get(message.id)
+        if future is not None and self._pool is not None:
+            self._pool.kill(future)
+
+    def _exec(self, message: Any) -> None:
+        running = asyncio.get_running_loop().create_task(self._execute(message))
+        self._background.add(running)
+        running.add_done_callback(self._background.discard)
+
+    async def _execute(self, message: Any) -> None:
+        id = message.id
+        _exec_id.set(id)
+        try:
+            argv = getattr(message, "argv", None)
+            if argv is not None:
+                sys.argv = argv.to_py()
+            value = await run_source(message.source, message.filename, self._main)
+        except BaseException as error:
+            self._fail(id, error)
+        else:
+            self._answer(id, value)
+
+    def _answer(self, id: int, value: Any) -> None:
+        try:
+            _js.post(self._port, "result", value, id=id)
+        except TypeError as error:
+            self._fail(id, error)
+
+    def _fail(self, id: int, error: BaseException) -> None:
+        text = str(error)
+        if isinstance(error, SystemExit):
+            text = str(error.code)
+        trace = "".join(traceback.format_exception(error))
+        name = type(error).__name__
+        _js.post(self._port, "error", id=id, name=name, message=text, pythonTraceback=trace)
+
+
+async def run_source(source: str, filename: str, namespace: dict[str, Any]) -> Any:
+    """Runs source with top-level await.
+
+    Returns:
+        The value of its last statement, if that is an expression that can be shown to a page;
+        else None.
+    """
+    tree = ast.parse(source, filename)
+    last: CodeType | None = None
+    if tree.body and isinstance(tree.body[-1], ast.Expr):
+        expression = ast.Expression(tree.body.pop().value)  # type: ignore[attr-defined]
+        last = _compile(expression, filename, "eval")
+    linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
+    code = _compile(tree, filename, "exec")
+    namespace["__builtins__"] = builtins
+    await _evaluate(code, namespace)
+    return await _evaluate(last, namespace) if last is not None else None
+
+
+def _compile(tree: ast.AST, filename: str, mode: str) -> CodeType:
+    code: CodeType = compile(
+        tree,  # type: ignore[arg-type]
+        filename,
+        mode,
+        flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT,
+        dont_inherit=True,
+    )
+    return code
+
+
+async def _evaluate(code: CodeType, namespace: dict[str, Any]) -> Any:
+    value = eval(code, namespace)
+    if code.co_flags & inspect.CO_COROUTINE:
+        value = await value
+    return value
+
+
+def serve(port: Any) -> Any:
+    """Starts the conversation; called by ``worker.mjs``.
+
+    Returns:
+        What is to be called with each message.
+    """
+    sys.stdout = _Stream(port, "stdout")
+    sys.stderr = _Stream(port, "stderr")
+    return Page(port).serve

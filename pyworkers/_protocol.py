@@ -1,0 +1,187 @@
+"""What hub and workers say to each other, without any I/O.
+
+Owns the frame kinds, the header, the messages of a page, and which kind is legal in which state
+of a worker. Knows nothing of how frames travel or what their payloads mean. The same words stand
+in ``js_shim/protocol.mjs``; a test compares the two.
+
+A frame is a header of 24 bytes and a payload, and starts at a multiple of 8:
+
+======  ======  ========================================================================
+offset  type    field
+======  ======  ========================================================================
+0       u32     length of header and payload in bytes, without padding
+4       u8      kind
+5       u8      flags: TASK priority 0-10; OUTPUT 1 stdout, 2 stderr; bit 7 (SPILLED) says
+                that the payload is a table of bulk parts
+6       u16     unused, 0
+8       u32     peer: the number of the worker at the other end of the channel, never reused
+12      u32     id: of the task, modulo 2**32; of the function for FUNCTION
+16      f64     number: TASK seconds since the epoch when it was submitted; RESULT and ERROR
+                seconds that the task ran; CHUNK bytes of the whole part
+======  ======  ========================================================================
+"""
+
+import enum
+import struct
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from pyworkers.errors import ProtocolError
+
+PROTOCOL_VERSION: Final = 1
+HEADER: Final = struct.Struct("<IBBHIId")
+HEADER_BYTES: Final = HEADER.size
+MAX_FRAME_BYTES: Final = 65_536
+SPILLED: Final = 0x80
+
+
+class Kind(enum.IntEnum):
+    """Frame kinds: below 16 from hub to worker, from 16 on from worker to hub."""
+
+    SETUP = 1
+    FUNCTION = 2
+    TASK = 3
+    READY = 16
+    RESULT = 17
+    ERROR = 18
+    PROGRESS = 19
+    OUTPUT = 20
+    SETUP_FAILED = 21
+    LOST = 22
+    """Written by the shim of the hub in the name of a worker that is gone."""
+    CHUNK = 31
+    """Piece of a bulk part; the shim puts them together, Python never sees one."""
+
+
+MESSAGES: Final[dict[str, dict[str, str]]] = {
+    "configure": {"size": "count?", "packages": "strings", "modules": "object", "mode": "string?"},
+    "run": {
+        "id": "id",
+        "target": "string",
+        "args": "array",
+        "priority": "count?",
+        "timeout": "number?",
+    },
+    "exec": {"id": "id", "source": "string", "filename": "string", "argv": "strings?"},
+    "cancel": {"id": "id"},
+    "ready": {"mode": "string", "reason": "string"},
+    "result": {"id": "id", "value": "any"},
+    "error": {"id": "id", "name": "string", "message": "string", "pythonTraceback": "string"},
+    "progress": {"id": "id", "done": "number", "total": "number?", "message": "string"},
+    "output": {"id": "id?", "stream": "string", "text": "string"},
+    "spawn": {"peer": "id", "name": "string", "channel": "object", "archive": "object"},
+    "terminate": {"peer": "id"},
+    "died": {"peer": "id", "reason": "string"},
+}
+"""Messages between page, hub and broker: fields and their types, ``?`` where one may be absent."""
+
+
+class WorkerState(enum.Enum):
+    """What a worker is doing, as its hub knows it."""
+
+    INITIALIZING = "initializing"
+    IDLE = "idle"
+    BUSY = "busy"
+    ERROR = "error"
+    TERMINATED = "terminated"
+
+
+_RUNNING = {
+    Kind.RESULT: WorkerState.IDLE,
+    Kind.ERROR: WorkerState.IDLE,
+    Kind.PROGRESS: WorkerState.BUSY,
+    Kind.OUTPUT: WorkerState.BUSY,
+    Kind.LOST: WorkerState.TERMINATED,
+}
+
+TRANSITIONS: Final[dict[WorkerState, dict[Kind, WorkerState]]] = {
+    WorkerState.INITIALIZING: {
+        Kind.READY: WorkerState.IDLE,
+        Kind.SETUP_FAILED: WorkerState.ERROR,
+        Kind.OUTPUT: WorkerState.INITIALIZING,
+        Kind.LOST: WorkerState.TERMINATED,
+    },
+    WorkerState.IDLE: {
+        Kind.OUTPUT: WorkerState.IDLE,
+        Kind.LOST: WorkerState.TERMINATED,
+    },
+    WorkerState.BUSY: _RUNNING,
+    WorkerState.ERROR: {
+        Kind.OUTPUT: WorkerState.ERROR,
+        Kind.LOST: WorkerState.TERMINATED,
+    },
+    WorkerState.TERMINATED: {},
+}
+"""What a worker may say in each state, and its state afterwards. RESULT and ERROR leave a worker
+that holds further tasks BUSY: the scheduler knows how many."""
+
+
+_KINDS = {int(kind): kind for kind in Kind}
+
+
+def check_kind(worker: int, state: WorkerState, kind: int) -> Kind:
+    """Checks that a worker may say this now.
+
+    Raises:
+        ProtocolError: it may not; the message names kind, worker and state.
+    """
+    known = _KINDS.get(kind)
+    if known is None or known not in TRANSITIONS[state]:
+        name = known.name if known else f"kind {kind}"
+        raise ProtocolError(f"cannot handle {name} while worker {worker} is {state.name}")
+    return known
+
+
+class Frame(NamedTuple):
+    """A received frame. Its payload is a view that dies with the next receive."""
+
+    kind: int
+    flags: int
+    peer: int
+    id: int
+    number: float
+    payload: memoryview
+
+
+def padded(length: int) -> int:
+    """Returns the length with its padding to a multiple of 8."""
+    return (length + 7) & ~7
+
+
+def write_frame(
+    target: bytearray | memoryview,
+    offset: int,
+    kind: int,
+    flags: int,
+    peer: int,
+    id: int,
+    number: float,
+    payload: bytes | bytearray | memoryview,
+) -> int:
+    """Writes a frame into a buffer that has room for it.
+
+    Returns:
+        The offset behind it, padded.
+    """
+    length = HEADER_BYTES + len(payload)
+    HEADER.pack_into(target, offset, length, kind, flags, 0, peer, id & 0xFFFFFFFF, number)
+    target[offset + HEADER_BYTES : offset + length] = payload
+    return offset + padded(length)
+
+
+def read_frames(source: memoryview, end: int) -> Iterator[Frame]:
+    """Reads the frames in the first ``end`` bytes of a buffer.
+
+    Raises:
+        ProtocolError: a length that no frame has.
+    """
+    at = 0
+    unpack_from = HEADER.unpack_from
+    while at < end:
+        if end - at < HEADER_BYTES:
+            raise ProtocolError(f"{end - at} bytes at offset {at} are no frame")
+        length, kind, flags, _, peer, id, number = unpack_from(source, at)
+        if not HEADER_BYTES <= length <= min(MAX_FRAME_BYTES, end - at):
+            raise ProtocolError(f"a frame at offset {at} claims {length} bytes of {end - at}")
+        yield Frame(kind, flags, peer, id, number, source[at + HEADER_BYTES : at + length])
+        at += padded(length)

@@ -1,0 +1,19 @@
+"""What a running task can say: ``from pyworkers import task``."""
+
+from pyworkers import _worker
+
+__all__ = ["progress"]
+
+
+def progress(done: float, total: float | None = None, message: str = "") -> None:
+    """Tells whoever waits for this task how far it is.
+
+    Outside of a task it does nothing, so that a function can also be called directly.
+
+    Args:
+        done: how much is done, in whatever unit the task counts.
+        total: how much there is to do; None where that is not known.
+        message: for people.
+    """
+    if _worker.current is not None:
+        _worker.current.progress(done, total, message)
