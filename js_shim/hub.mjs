@@ -38,7 +38,9 @@ export function detect() {
     nested: typeof global.WorkerGlobalScope === "function",
     offscreen_canvas: typeof global.OffscreenCanvas === "function",
     node: inNode,
-    cores: global.navigator?.hardwareConcurrency || 1,
+    cores: inNode
+      ? global.process.getBuiltinModule("node:os").availableParallelism()
+      : global.navigator?.hardwareConcurrency || 1,
   };
 }
 
@@ -55,7 +57,7 @@ export class Hub {
     /** @type {SharedArrayBuffer | undefined} */
     this.bellMemory = mode === "shared" ? bellMemory() : undefined;
     this.link = this.bellMemory
-      ? new RingLink(heap, this.bellMemory, new Doorbell(new Int32Array(this.bellMemory), 0), "hub")
+      ? new RingLink(heap, this.bellMemory, new Doorbell(this.bellMemory), "hub")
       : new PortLink(heap);
   }
 

@@ -504,7 +504,7 @@ export class PortLink extends Link {
     const state = { ...newPeer(), port, outgoing: [], incoming: [] };
     this.peers.set(peer, state);
     port.onmessage = ({ data }) => {
-      if (!(data?.frames instanceof Uint8Array && Array.isArray(data.parts))) {
+      if (!(ArrayBuffer.isView(data?.frames) && Array.isArray(data.parts))) {
         state.lost ??= "a message that is no batch of frames";
       } else {
         for (const { token, bytes } of data.parts) state.parts.set(token, bytes);

@@ -7,7 +7,7 @@
  * A channel (one per worker, in 32-bit words):
  *   0 state     0 open, 1 the worker is gone (its obituary stands at OBITUARY)
  *   1 bell      counts what concerns the worker; the worker waits on it
- *   2 sleepers  (after any bell) how many waits are pending on that bell
+ *   2 sleepers  how many waits are pending on that bell
  *   3 obituary  length in bytes of the reason why the worker is gone
  *   16 head, 32 tail, 48 starved    ring from hub to worker, one cache line for each word
  *   64 head, 80 tail, 96 starved    ring from worker to hub
@@ -23,6 +23,7 @@
 const WORD = 4;
 const STATE = 0;
 const BELL = 1;
+const SLEEPERS = 2;
 const OBITUARY_LENGTH = 3;
 const TO_WORKER = 16;
 const TO_HUB = 64;
@@ -40,24 +41,19 @@ const SPINS = 2_000;
 
 /** A word that counts events, on which one thread waits and which any thread rings. */
 export class Doorbell {
-  /**
-   * @param {Int32Array} words
-   * @param {number} [bell] index of the counting word; the word after it counts the waits
-   */
-  constructor(words, bell = BELL) {
-    this.words = words;
-    this.bell = bell;
-    this.sleepers = bell + 1;
+  /** @param {SharedArrayBuffer} memory of a channel, or of `bellMemory()` */
+  constructor(memory) {
+    this.words = new Int32Array(memory);
   }
 
   ring() {
-    Atomics.add(this.words, this.bell, 1);
-    if (Atomics.load(this.words, this.sleepers) > 0) Atomics.notify(this.words, this.bell);
+    Atomics.add(this.words, BELL, 1);
+    if (Atomics.load(this.words, SLEEPERS) > 0) Atomics.notify(this.words, BELL);
   }
 
   /** @returns {number} the count to hand to a wait, read before looking for work */
   count() {
-    return Atomics.load(this.words, this.bell);
+    return Atomics.load(this.words, BELL);
   }
 
   /**
@@ -67,11 +63,11 @@ export class Doorbell {
    */
   wait(seen, milliseconds) {
     for (let i = 0; i < SPINS; i++) {
-      if (Atomics.load(this.words, this.bell) !== seen) return;
+      if (Atomics.load(this.words, BELL) !== seen) return;
     }
-    Atomics.add(this.words, this.sleepers, 1);
-    Atomics.wait(this.words, this.bell, seen, milliseconds);
-    Atomics.sub(this.words, this.sleepers, 1);
+    Atomics.add(this.words, SLEEPERS, 1);
+    Atomics.wait(this.words, BELL, seen, milliseconds);
+    Atomics.sub(this.words, SLEEPERS, 1);
   }
 
   /**
@@ -80,12 +76,12 @@ export class Doorbell {
    * @param {number} seen a count
    */
   async rung(seen) {
-    Atomics.add(this.words, this.sleepers, 1);
+    Atomics.add(this.words, SLEEPERS, 1);
     try {
-      const waiting = Atomics.waitAsync(this.words, this.bell, seen);
+      const waiting = Atomics.waitAsync(this.words, BELL, seen);
       if (waiting.async) await waiting.value;
     } finally {
-      Atomics.sub(this.words, this.sleepers, 1);
+      Atomics.sub(this.words, SLEEPERS, 1);
     }
   }
 }
@@ -211,9 +207,10 @@ export function channelMemory() {
   return new SharedArrayBuffer(DATA + 2 * RING_BYTES);
 }
 
-/** @returns {SharedArrayBuffer} memory for the bell that all channels of one hub share */
+/** @returns {SharedArrayBuffer} memory for the bell that all channels of one hub share: its
+ *   words 1 and 2 are those of a channel */
 export function bellMemory() {
-  return new SharedArrayBuffer(8 * WORD);
+  return new SharedArrayBuffer(64);
 }
 
 /**
@@ -224,8 +221,8 @@ export function bellMemory() {
  */
 export function openChannel(memory, hub, end) {
   const words = new Int32Array(memory);
-  const hubBell = new Doorbell(new Int32Array(hub));
-  const workerBell = new Doorbell(words);
+  const hubBell = new Doorbell(hub);
+  const workerBell = new Doorbell(memory);
   const toWorker = new Ring(memory, TO_WORKER, DATA, hubBell, workerBell);
   const toHub = new Ring(memory, TO_HUB, DATA + RING_BYTES, workerBell, hubBell);
   return {
@@ -255,5 +252,5 @@ export function bury(memory, hub, reason) {
   new Uint8Array(memory, OBITUARY, text.length).set(text);
   Atomics.store(words, OBITUARY_LENGTH, text.length);
   Atomics.store(words, STATE, 1);
-  new Doorbell(new Int32Array(hub)).ring();
+  new Doorbell(hub).ring();
 }

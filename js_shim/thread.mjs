@@ -89,7 +89,8 @@ export function startThread(url, name, listener) {
 export async function entered() {
   const port = inNode ? workerThreads().parentPort : globalThis;
   const message = await new Promise((resolve) => {
-    if (inNode) port.once("message", resolve);
+    // The listener stays: nothing else keeps a Node thread alive that waits in waitAsync.
+    if (inNode) port.on("message", resolve);
     else port.onmessage = (/** @type {MessageEvent} */ event) => resolve(event.data);
   });
   const lock = await holdLock();

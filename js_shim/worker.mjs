@@ -83,7 +83,7 @@ function openLink(heap, peer, channel) {
     link.open(peer, channel.port);
     return link;
   }
-  const bell = new Doorbell(new Int32Array(channel.memory));
+  const bell = new Doorbell(channel.memory);
   const link = new RingLink(heap, channel.hub, bell, "worker");
   link.open(peer, channel.memory);
   return link;

@@ -2,12 +2,14 @@
 
 The layers, each of which imports only from those below it::
 
-    _pool, _page, task                     public API
-    _engine, _iterators, _hub, _worker     what makes it go
-    _scheduler                             pure decisions
-    _futures, _codec, _protocol            frames and what is in them
-    _channels                              how frames travel
-    _env, _js, _shim_source                what this place can do; the boundary to JavaScript
+    _pool, _page, task                             public API
+    _engine, _iterators, _hub, _worker, _futures   what makes it go
+    _scheduler                                     pure decisions
+    _codec                                         payloads
+    _channels                                      how frames travel
+    _protocol                                      frames
+    _env                                           what this place can do
+    _js, _shim_source                              the boundary to JavaScript
     errors
 
 ``cli`` is for native CPython: serve, build and run.

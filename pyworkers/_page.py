@@ -41,6 +41,12 @@ def call_named(target: str, args: list[Any]) -> Any:
     return function(*args)
 
 
+def _field(message: Any, name: str, default: Any) -> Any:
+    """Returns an optional field, which may be absent or undefined."""
+    value = getattr(message, name, None)
+    return default if value is None else value
+
+
 class _Stream(io.TextIOBase):
     """A standard stream whose text goes to the page with the id of the ``exec`` that printed."""
 
@@ -85,7 +91,7 @@ class Page:
         try:
             self._handlers[message.kind](message)
         except Exception as error:
-            self._fail(getattr(message, "id", 0), error)
+            self._fail(_field(message, "id", 0), error)
 
     def _configure(self, message: Any) -> None:
         sources = message.modules.to_py()
@@ -95,9 +101,9 @@ class Page:
                 (_MODULES / f"{name}.py").write_text(source, encoding="utf-8")
             sys.path.insert(0, str(_MODULES))
             importlib.invalidate_caches()
-        mode = choose_mode(getattr(message, "mode", None))
+        mode = choose_mode(_field(message, "mode", None))
         self._pool_options = {
-            "max_workers": getattr(message, "size", None),
+            "max_workers": _field(message, "size", None),
             "packages": message.packages.to_py(),
             "modules": list(sources),
             "mode": mode,
@@ -111,8 +117,8 @@ class Page:
         id, target = message.id, message.target
         args = _js.from_page(message.args)
         options = {
-            "priority": getattr(message, "priority", DEFAULT_PRIORITY),
-            "timeout": getattr(message, "timeout", None),
+            "priority": _field(message, "priority", DEFAULT_PRIORITY),
+            "timeout": _field(message, "timeout", None),
         }
         module, _, name = target.rpartition(":")
         if module in ("", "__main__"):
@@ -154,7 +160,7 @@ class Page:
         id = message.id
         _exec_id.set(id)
         try:
-            argv = getattr(message, "argv", None)
+            argv = _field(message, "argv", None)
             if argv is not None:
                 sys.argv = argv.to_py()
             value = await run_source(message.source, message.filename, self._main)
@@ -173,9 +179,17 @@ class Page:
         text = str(error)
         if isinstance(error, SystemExit):
             text = str(error.code)
-        trace = "".join(traceback.format_exception(error))
+        trace = "".join(traceback.format_exception(_without_our_frames(error)))
         name = type(error).__name__
         _js.post(self._port, "error", id=id, name=name, message=text, pythonTraceback=trace)
+
+
+def _without_our_frames(error: BaseException) -> BaseException:
+    """Cuts the frames of this module off the traceback of what was executed."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
+        trace = trace.tb_next
+    return error.with_traceback(trace)
 
 
 async def run_source(source: str, filename: str, namespace: dict[str, Any]) -> Any:

@@ -1,0 +1,515 @@
+"""What a pool does, in every place and mode where it has workers of its own."""
+
+import pytest
+
+from tests.hubs import Hub, HubError
+
+
+def test_capabilities_say_which_mode_and_why(hub: Hub) -> None:
+    """A-01: what was found, in one frozen object."""
+    found = hub.run(
+        """
+        found = capabilities()
+        try:
+            found.mode = "other"
+        except Exception as error:
+            frozen = type(error).__name__
+        return found.shared_memory, found.atomics, found.cores, found.reason, frozen
+        """
+    )
+    shared, atomics, cores, reason, frozen = found
+    assert atomics
+    assert cores >= 1
+    assert reason
+    assert frozen == "FrozenInstanceError"
+    if hub.mode == "shared":
+        assert shared
+
+
+def test_two_workers_sum_2000_tasks_exactly(hub: Hub) -> None:
+    """A-02 A-05: every task runs once, on workers of their own."""
+    total, pids, repr_ = hub.run(
+        """
+        def pid(): time.sleep(0.05); return os.getpid()
+        async with WorkerPool(2) as pool:
+            while len(set(await asyncio.gather(pool.submit(pid), pool.submit(pid)))) < 2:
+                pass  # one of them is still starting
+            futures = [pool.submit(lambda n: (n, os.getpid()), n) for n in range(2000)]
+            results = [await future for future in futures]
+            state = repr(pool)
+        return sum(n for n, _ in results), len({pid for _, pid in results}), state
+        """
+    )
+    assert total == 1999 * 2000 // 2
+    assert pids == 2
+    assert "2 idle of 2 workers" in repr_
+
+
+def test_map_keeps_order_and_streams(hub: Hub) -> None:
+    """X-01: results come in order, with any chunk size."""
+    sums = hub.run(
+        """
+        async with WorkerPool(2) as pool:
+            sums = []
+            for chunksize in (None, 1, 7):
+                got = [r async for r in pool.map(pow, range(500), [2] * 600, chunksize=chunksize)]
+                sums.append(got == [n * n for n in range(500)])
+            empty = [r async for r in pool.map(abs, [])]
+        return sums, empty
+        """
+    )
+    assert sums == [[True, True, True], []]
+
+
+def test_results_come_as_they_are_completed(hub: Hub) -> None:
+    """X-01: the fast one first, by ``async for``."""
+    order = hub.run(
+        """
+        async with WorkerPool(2) as pool:
+            await asyncio.gather(*[pool.submit(time.sleep, 0.01) for _ in range(4)])
+            slow, fast = pool.submit(time.sleep, 0.8), pool.submit(abs, -1)
+            return [{slow: "slow", fast: "fast"}[f] async for f in pool.as_completed([slow, fast])]
+        """
+    )
+    assert order == ["fast", "slow"]
+
+
+def test_calls_block_where_the_thread_can(hub: Hub) -> None:
+    """E-04: ``result()`` waits in a worker with shared memory; elsewhere the error says what to
+    do, and nothing hangs."""
+    outcome = hub.run(
+        """
+        pool = WorkerPool(2)
+        future = pool.submit(pow, 2, 10)
+        try:
+            value = future.result(timeout=60)
+            with WorkerPool(1) as other:
+                squares = list(other.map(lambda n: n * n, range(100)))
+            late = pool.submit(time.sleep, 0.5)
+            try:
+                late.result(timeout=0.01)
+            except TimeoutError:
+                value += 1
+            return value, sum(squares), late.exception()
+        except ModeError as error:
+            return str(error), await future
+        finally:
+            await pool.aclose()
+        """
+    )
+    if hub.can_block:
+        assert outcome == [1025, 328350, None]
+    else:
+        assert "await" in outcome[0]
+        assert outcome[1] == 1024
+
+
+def test_functions_travel_by_reference_and_by_value(hub: Hub) -> None:
+    """X-07: lambdas, closures, and what is defined where the program is."""
+    outcome = hub.run(
+        """
+        import textwrap
+        class Point:
+            def __init__(self, x): self.x = x
+            def __eq__(self, other): return type(self) is type(other) and self.x == other.x
+        offset = 10
+        def closure(n): return n + offset
+        def factorial(n): return 1 if n < 2 else n * factorial(n - 1)
+        async with WorkerPool(1) as pool:
+            results = [
+                await pool.submit(textwrap.dedent, "  a"),
+                await pool.submit(lambda n: n * 2, 21),
+                await pool.submit(closure, 5),
+                await pool.submit(factorial, 10),
+                (await pool.submit(lambda p: Point(p.x + 1), Point(1))) == Point(2),
+            ]
+            offset = 100
+            results.append(await pool.submit(closure, 5))
+        return results
+        """
+    )
+    assert outcome == ["a", 42, 15, 3628800, True, 105]
+
+
+def test_an_exception_returns_as_itself(hub: Hub) -> None:
+    """X-01: with its traceback in the worker as the cause."""
+    outcome = hub.run(
+        """
+        class Odd(Exception):
+            pass
+        def fails(n):
+            raise Odd(n, "argument")
+        async with WorkerPool(1) as pool:
+            try:
+                await pool.submit(fails, 3)
+            except Odd as error:
+                return error.args, "in fails" in str(error.__cause__), type(error.__cause__).__name__
+        """
+    )
+    assert outcome == [[3, "argument"], True, "RemoteTraceback"]
+
+
+@pytest.mark.parametrize("error", ["SystemExit(3)", "KeyboardInterrupt()", "MemoryError()"])
+def test_a_task_cannot_take_its_worker_along_by_raising(hub: Hub, error: str) -> None:
+    """X-01: exceptions that end a program are results here."""
+    name, alive = hub.run(
+        """
+        def fails(text):
+            raise eval(text)
+        async with WorkerPool(1) as pool:
+            caught = await asyncio.gather(pool.submit(fails, error), return_exceptions=True)
+            pid = await pool.submit(os.getpid)
+            return type(caught[0]).__name__, pid == await pool.submit(os.getpid)
+        """,
+        error=error,
+    )
+    assert name == error.split("(")[0]
+    assert alive
+
+
+def test_what_cannot_be_pickled_fails_only_its_own_future(hub: Hub) -> None:
+    """A-07: the message names the thing."""
+    outcome = hub.run(
+        """
+        async with WorkerPool(1) as pool:
+            good = pool.submit(abs, -1)
+            argument = pool.submit(len, (n for n in ()))
+            result = pool.submit(lambda: (n for n in ()))
+            class Cruel(Exception):
+                def __reduce__(self): raise ValueError("no")
+            def cruel(): raise Cruel("at heart")
+            raised = pool.submit(cruel)
+            errors = await asyncio.gather(argument, result, raised, return_exceptions=True)
+            return [f"{type(e).__name__}: {e}" for e in errors], await good, await pool.submit(abs, -2)
+        """
+    )
+    argument, result, raised = outcome[0]
+    assert argument.startswith("PayloadError: argument 1 of len, <generator")
+    assert result.startswith("PayloadError: the result of the task, <generator")
+    assert "Cruel: at heart" in raised
+    assert outcome[1:] == [1, 2]
+
+
+def test_ten_megabytes_go_both_ways(hub: Hub) -> None:
+    """A-05: as bytes, bytearray, memoryview and array, unharmed."""
+    outcome = hub.run(
+        """
+        import hashlib
+        from array import array
+        data = bytes(range(256)) * 40_960
+        digest = hashlib.sha256(data).hexdigest()
+        def echo(buffer): return buffer, __import__("hashlib").sha256(buffer).hexdigest()
+        outcome = []
+        async with WorkerPool(2) as pool:
+            for value in (data, bytearray(data), memoryview(data).cast("i"), array("d", data)):
+                back, seen = await pool.submit(echo, value)
+                outcome.append((type(back).__name__, seen == digest, bytes(back) == data))
+            text = "ä" * 5_000_000
+            outcome.append(await pool.submit(lambda s: s + "!", text) == text + "!")
+        return outcome
+        """
+    )
+    assert outcome == [
+        ["bytes", True, True],
+        ["bytearray", True, True],
+        ["memoryview", True, True],
+        ["array", True, True],
+        True,
+    ]
+
+
+def test_two_pools_work_at_once(hub: Hub) -> None:
+    """A-02: their tasks do not mix."""
+    outcome = hub.run(
+        """
+        async with WorkerPool(1) as one, WorkerPool(1) as two:
+            def name(value=None):
+                if value: sys.stash = value
+                return sys.stash
+            await asyncio.gather(one.submit(name, "one"), two.submit(name, "two"))
+            pairs = [(one.submit(name), two.submit(name)) for _ in range(50)]
+            return {(await a, await b) for a, b in pairs} == {("one", "two")}
+        """
+    )
+    assert outcome is True
+
+
+def test_a_pool_in_a_worker_is_refused_clearly(hub: Hub) -> None:
+    """A-07: the message says what to do instead."""
+    with pytest.raises(HubError, match="this is a worker, which cannot have a pool of its own"):
+        hub.run(
+            """
+            def nested():
+                import pyworkers
+                return pyworkers.WorkerPool(1)
+            async with WorkerPool(1) as pool:
+                return await pool.submit(nested)
+            """
+        )
+
+
+DEATHS = {
+    "os._exit": "os._exit(3)",
+    "abort": "os.abort()",
+    "segfault": "__import__('ctypes').string_at(2**31)",
+    "self.close": "__import__('js').close()",
+}
+
+
+@pytest.mark.parametrize("death", DEATHS)
+def test_a_dead_worker_is_replaced(hub: Hub, death: str) -> None:
+    """B-05 D-09: its future fails with a clear error, the rest goes on."""
+    if death == "self.close" and "Node" in type(hub).__name__:
+        death_code = "__import__('js').process.exit(5)"
+    else:
+        death_code = DEATHS[death]
+    outcome = hub.run(
+        """
+        def die(code):
+            exec("import os\\n" + code)
+            if "close" in code:
+                # The thread ends when it is idle next.
+                return None
+        async with WorkerPool(2) as pool:
+            before = [pool.submit(abs, -n) for n in range(20)]
+            victim = pool.submit(die, code)
+            after = [pool.submit(abs, -n) for n in range(20)]
+            done = await asyncio.wait_for(
+                asyncio.gather(victim, *before, *after, return_exceptions=True), 60
+            )
+            return type(done[0]).__name__, str(done[0]), sum(done[1:])
+        """,
+        code=death_code,
+    )
+    if death == "self.close" and "close" in death_code:
+        assert outcome[0] in ("NoneType", "WorkerLost")
+    else:
+        assert outcome[0] == "WorkerLost", outcome
+        assert "died while it held this task" in outcome[1]
+    assert outcome[2] == 2 * sum(range(20))
+
+
+def test_a_pool_whose_workers_do_not_start_ends_with_the_cause(hub: Hub) -> None:
+    """A-08: a wheel that is missing is named, once, and the pool does not loop."""
+    outcome = hub.run(
+        """
+        pool = WorkerPool(2, packages=["https://127.0.0.1:9/nothing-1.0-py3-none-any.whl"])
+        futures = [pool.submit(abs, -1) for _ in range(5)]
+        done = await asyncio.wait_for(asyncio.gather(*futures, return_exceptions=True), 60)
+        try:
+            pool.submit(abs, 1)
+        except BrokenWorkerPool as error:
+            done.append(error)
+        return [type(e).__name__ for e in done], str(done[-1]), repr(pool)
+        """
+    )
+    assert outcome[0] == ["BrokenWorkerPool"] * 6
+    assert "127.0.0.1" in outcome[1] or "nothing" in outcome[1]
+    assert "broken" in outcome[2]
+
+
+def test_a_failing_initializer_breaks_the_pool_with_its_error(hub: Hub) -> None:
+    """X-01: as in CPython; a working one is called in each worker."""
+    outcome = hub.run(
+        """
+        def prepare(value):
+            if value is None:
+                raise ValueError("not prepared")
+            sys.prepared = value
+        async with WorkerPool(2, initializer=prepare, initargs=("yes",)) as pool:
+            values = {await f for f in [pool.submit(lambda: sys.prepared) for _ in range(20)]}
+        bad = WorkerPool(1, initializer=prepare, initargs=(None,))
+        try:
+            await bad.submit(abs, 1)
+        except BrokenWorkerPool as error:
+            return list(values), str(error), type(error.__cause__).__name__
+        """
+    )
+    assert outcome == [["yes"], "the pool is broken: not prepared", "ValueError"]
+
+
+def test_modules_and_files_of_the_caller_reach_the_workers(hub: Hub) -> None:
+    """X-07: by ``modules`` and ``files``."""
+    outcome = hub.run(
+        """
+        from pathlib import Path
+        folder = Path.home() / "own"
+        (folder / "mine").mkdir(parents=True, exist_ok=True)
+        (folder / "mine" / "__init__.py").write_text("from .deep import answer")
+        (folder / "mine" / "deep.py").write_text("def answer(): return 42")
+        (folder / "single.py").write_text("name = 'single'")
+        sys.path.insert(0, str(folder))
+        import mine
+        def look():
+            import single
+            return single.name, open("data/note.txt").read(), open("/opt/x.bin", "rb").read()
+        files = {"data/note.txt": "hello", "/opt/x.bin": b"\\x00\\xff"}
+        async with WorkerPool(1, modules=["mine", "single"], files=files) as pool:
+            return await pool.submit(mine.answer), [str(x) for x in await pool.submit(look)]
+        """
+    )
+    assert outcome == [42, ["single", "hello", "b'\\x00\\xff'"]]
+
+
+def test_packages_are_installed_in_every_worker(hub: Hub) -> None:
+    """E-08: by name, from the site's own lock file."""
+    outcome = hub.run(
+        """
+        def version():
+            import micropip, packaging.version
+            return micropip.__version__
+        async with WorkerPool(2, packages=["micropip"]) as pool:
+            return [len({await f for f in [pool.submit(version) for _ in range(10)]})]
+        """
+    )
+    assert outcome == [1]
+
+
+def test_output_of_workers_arrives_with_their_number(hub: Hub) -> None:
+    """D-10: stdout and stderr, from Python and below."""
+    outcome = hub.run(
+        """
+        heard = []
+        def talk():
+            print("räuber")
+            print("oops", file=sys.stderr)
+            os.write(1, b"below\\n")
+        on_output = lambda worker, stream, text: heard.append((worker, stream, text))
+        async with WorkerPool(1, on_output=on_output) as pool:
+            await pool.submit(talk)
+        workers = {worker for worker, _, _ in heard}
+        texts = {s: "".join(t for _, at, t in heard if at == s) for s in ("stdout", "stderr")}
+        return len(workers), texts
+        """
+    )
+    assert outcome == [1, {"stdout": "räuber\nbelow\n", "stderr": "oops\n"}]
+
+
+def test_coroutine_functions_are_tasks_too(hub: Hub) -> None:
+    """X-06 in part: awaited in the worker."""
+    outcome = hub.run(
+        """
+        async def slowly(n):
+            await asyncio.sleep(0.01)
+            return n * 2
+        async with WorkerPool(1) as pool:
+            return await pool.submit(slowly, 21)
+        """
+    )
+    assert outcome == 42
+
+
+def test_progress_arrives_before_the_result(hub: Hub) -> None:
+    """B-01 in part: as often as the task says."""
+    outcome = hub.run(
+        """
+        def work():
+            from pyworkers import task
+            for n in range(3):
+                task.progress(n + 1, 3, f"step {n + 1}")
+            return "done"
+        seen = []
+        async with WorkerPool(1) as pool:
+            future = pool.submit(work)
+            future.add_progress_callback(lambda *progress: seen.append(progress))
+            seen.append(await future)
+        return seen
+        """
+    )
+    assert outcome == [[1, 3, "step 1"], [2, 3, "step 2"], [3, 3, "step 3"], "done"]
+
+
+def test_a_higher_priority_goes_first(hub: Hub) -> None:
+    """A-06 in part: equal ones in order."""
+    outcome = hub.run(
+        """
+        order = []
+        async with WorkerPool(1) as pool:
+            await pool.submit(abs, 1)
+            futures = [pool.submit(time.sleep, 0.1)]
+            for name, priority in (("a", 5), ("low", 0), ("high", 10), ("b", 5)):
+                future = pool.submit_with(str, [name], priority=priority)
+                future.add_done_callback(lambda f: order.append(f.result()))
+                futures.append(future)
+            await asyncio.gather(*futures)
+        return order
+        """
+    )
+    assert outcome == ["high", "a", "b", "low"]
+
+
+def test_timeouts_and_kills_end_running_tasks(hub: Hub) -> None:
+    """A-08: the worker is replaced, and the next task runs."""
+    outcome = hub.run(
+        """
+        def forever():
+            while True: pass
+        async with WorkerPool(1) as pool:
+            await pool.submit(abs, 1)
+            late = pool.submit_with(forever, timeout=0.2)
+            queued_late = pool.submit_with(abs, [1], timeout=0.1)
+            results = await asyncio.gather(late, queued_late, return_exceptions=True)
+            killed = pool.submit(forever)
+            while not killed.running():
+                await asyncio.sleep(0)
+            cancelled_queued = pool.submit(abs, 1)
+            answers = [killed.cancel(), cancelled_queued.cancel(), pool.kill(killed)]
+            answers += [killed.cancelled(), pool.kill(killed), await pool.submit(abs, -7)]
+        return [type(r).__name__ for r in results], answers
+        """
+    )
+    assert outcome == [["TimeoutError", "TimeoutError"], [False, True, True, True, True, 7]]
+
+
+def test_shutdown_finishes_what_was_submitted(hub: Hub) -> None:
+    """X-01: and takes nothing more; with cancel_futures, what is queued is cancelled."""
+    outcome = hub.run(
+        """
+        pool = WorkerPool(1)
+        futures = [pool.submit(abs, -n) for n in range(10)]
+        mapped = pool.map(abs, range(100))
+        pool.shutdown(wait=False)
+        try:
+            pool.submit(abs, 1)
+        except RuntimeError as error:
+            refused = str(error)
+        done = sum([await f for f in futures]), sum([n async for n in mapped])
+        other = WorkerPool(1)
+        futures = [other.submit(abs, -n) for n in range(10)]
+        await other.aclose(cancel_futures=True)
+        return refused, done, all(f.cancelled() for f in futures), repr(pool)
+        """
+    )
+    assert outcome[0] == "cannot submit to a pool that is shut down"
+    assert outcome[1] == [45, 4950]
+    assert outcome[2] is True
+    assert "shut down, 0 of 1 workers" in outcome[3]
+
+
+def test_an_unfinished_pool_that_nobody_holds_is_cleaned_up(hub: Hub) -> None:
+    """X-01: its workers end with it."""
+    outcome = hub.run(
+        """
+        import gc
+        pool = WorkerPool(1)
+        engine = pool._engine
+        await pool.submit(abs, 1)
+        del pool
+        gc.collect()
+        return len(engine.scheduler.workers)
+        """
+    )
+    assert outcome == 0
+
+
+def test_inline_runs_in_the_caller(hub: Hub) -> None:
+    """B-06: same API, same results."""
+    outcome = hub.run(
+        """
+        async with WorkerPool(mode="inline") as pool:
+            squares = [n async for n in pool.map(lambda n: n * n, range(10))]
+            error = pool.submit(lambda: 1 / 0).exception()
+            return pool.submit(os.getpid).result() == os.getpid(), sum(squares), repr(error)
+        """
+    )
+    assert outcome == [True, 285, "ZeroDivisionError('division by zero')"]
