@@ -300,6 +300,8 @@ export class RingLink extends Link {
     this.end = end;
     /** @type {[number, RingPeer][]} */
     this.order = [];
+    /** The bell's count before the last look at the rings: what rang since was not seen. */
+    this.seen = bell.count();
     /** Where in that order the next `receive` starts, so that no peer starves the others. */
     this.turn = 0;
   }
@@ -421,20 +423,19 @@ export class RingLink extends Link {
     if (length > 0 || milliseconds <= 0) return length;
     const end = performance.now() + milliseconds;
     for (;;) {
-      const seen = this.ownBell.count();
-      length = this.#drain();
       const left = end - performance.now();
-      if (length > 0 || left <= 0) return length;
-      this.ownBell.wait(seen, left);
+      if (left <= 0) return 0;
+      this.ownBell.wait(this.seen, left);
+      length = this.#drain();
+      if (length > 0) return length;
     }
   }
 
   async bell() {
-    const seen = this.ownBell.count();
     for (const state of this.peers.values()) {
       if (state.channel.incoming.readable() > 0 || this.#isNewlyLost(state)) return;
     }
-    await this.ownBell.rung(seen);
+    await this.ownBell.rung(this.seen);
   }
 
   /** @param {RingPeer} state */
@@ -447,6 +448,7 @@ export class RingLink extends Link {
   /** @returns {number} bytes in the inbox */
   #drain() {
     const { order } = this;
+    this.seen = this.ownBell.count();
     let at = 0;
     for (let i = 0; i < order.length; i++) {
       const [peer, state] = /** @type {[number, RingPeer]} */ (

@@ -5,7 +5,7 @@
  * with it. Knows nothing of tasks; Python does what the frames say.
  */
 
-import { boot } from "./boot.mjs";
+import { boot, inNode } from "./boot.mjs";
 import { Broker, RemoteBroker, serveBroker } from "./broker.mjs";
 import { detect, Hub } from "./hub.mjs";
 import { PortLink, RingLink } from "./link.mjs";
@@ -32,11 +32,18 @@ function watch(pyodide, end) {
   const judge = (/** @type {unknown} */ error) => {
     if (isDead(pyodide)) end(describe(error));
   };
-  const global = /** @type {any} */ (globalThis);
-  global.addEventListener?.("error", (/** @type {ErrorEvent} */ e) => judge(e.error ?? e.message));
-  global.addEventListener?.("unhandledrejection", (/** @type {PromiseRejectionEvent} */ e) =>
-    judge(e.reason),
-  );
+  if (inNode) {
+    // Without a listener, Node ends the thread: a browser would not.
+    for (const event of ["uncaughtException", "unhandledRejection"]) {
+      process.on(event, (error) => {
+        console.error(error);
+        judge(error);
+      });
+    }
+  } else {
+    globalThis.addEventListener("error", (event) => judge(event.error ?? event.message));
+    globalThis.addEventListener("unhandledrejection", (event) => judge(event.reason));
+  }
 }
 
 /** @param {unknown} error */
