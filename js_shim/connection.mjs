@@ -30,7 +30,8 @@ export class PyworkersError extends Error {
  *   cores, 8 at the most
  * @property {string[]} [packages] names or wheel URLs that each worker installs
  * @property {string[]} [modules] URLs of Python files, which hub and workers can then import
- * @property {"shared" | "transfer" | "inline"} [mode] by default the best that the page allows
+ * @property {"shared" | "transfer" | "inline"} [mode] of all pools that name none; by default the
+ *   best that the page allows
  * @property {(output: {stream: string, text: string, id?: number}) => void} [onOutput] gets what
  *   Python prints; by default the console does
  */

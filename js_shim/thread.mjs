@@ -8,8 +8,20 @@
 
 import { inNode } from "./boot.mjs";
 
-/** @returns {any} Node's worker_threads */
-const workerThreads = () => /** @type {any} */ (process).getBuiltinModule("node:worker_threads");
+/**
+ * @param {string} name
+ * @returns {any} a module of Node
+ */
+const builtin = (name) => /** @type {any} */ (process).getBuiltinModule(`node:${name}`);
+
+const workerThreads = () => builtin("worker_threads");
+
+// V8 11 (Node 20) aborts the process when it deoptimizes a function into which it had inlined a
+// call to WebAssembly that returns a reference, as Pyodide's do ("unreachable code" in
+// Deoptimizer::DoComputeBuiltinContinuation).
+if (inNode && process.versions.v8.startsWith("11.")) {
+  builtin("v8").setFlagsFromString("--no-turbo-inline-js-wasm-calls");
+}
 
 /**
  * @typedef {object} Thread

@@ -97,11 +97,21 @@ def capabilities() -> Capabilities:
     return Capabilities(mode=mode, reason=reason, **found)
 
 
+_default_mode: Mode | None = None
+
+
+def set_default_mode(requested: str | None) -> Mode:
+    """Has pools that name no mode use one that is not the best, and returns it."""
+    global _default_mode  # noqa: PLW0603
+    _default_mode = choose_mode(requested)
+    return _default_mode
+
+
 def choose_mode(requested: str | None) -> Mode:
     """Returns the mode of a new pool.
 
     Args:
-        requested: a mode, or None for the best.
+        requested: a mode, or None for the default: the best, unless the hub's page chose another.
 
     Raises:
         ValueError: there is no such mode.
@@ -109,7 +119,7 @@ def choose_mode(requested: str | None) -> Mode:
     """
     found = capabilities()
     if requested is None:
-        return found.mode
+        return _default_mode or found.mode
     modes: tuple[Mode, ...] = get_args(Mode)
     for mode in modes:
         if requested == mode:

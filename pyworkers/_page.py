@@ -22,7 +22,7 @@ from types import CodeType
 from typing import Any, Final
 
 from pyworkers import _js
-from pyworkers._env import capabilities, choose_mode
+from pyworkers._env import capabilities, set_default_mode
 from pyworkers._futures import Future
 from pyworkers._pool import WorkerPool
 from pyworkers._scheduler import DEFAULT_PRIORITY
@@ -101,12 +101,11 @@ class Page:
                 (_MODULES / f"{name}.py").write_text(source, encoding="utf-8")
             sys.path.insert(0, str(_MODULES))
             importlib.invalidate_caches()
-        mode = choose_mode(_field(message, "mode", None))
+        mode = set_default_mode(_field(message, "mode", None))
         self._pool_options = {
             "max_workers": _field(message, "size", None),
             "packages": message.packages.to_py(),
             "modules": list(sources),
-            "mode": mode,
         }
         reason = capabilities().reason if mode == capabilities().mode else "it was asked for"
         _js.post(self._port, "ready", mode=mode, reason=reason)

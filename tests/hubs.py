@@ -142,5 +142,6 @@ class NodeHub:
             assert self._process.wait(20) == 0
         finally:
             self._process.kill()
+            self._process.__exit__(None, None, None)
 
 
