@@ -11,6 +11,13 @@
  * @property {string} indexURL folder of pyodide.mjs and its core, with a slash at the end
  * @property {string} packageBaseURL folder of the wheels that the lock file names
  * @property {string} [lock] text of the lock file, if it is known; else it lies beside the wheels
+ * @property {Host} [host] what a script in Node sees of the machine
+ */
+
+/**
+ * @typedef {object} Host
+ * @property {string[]} folders each is there under its own path; the first is the current one
+ * @property {string} path folder from which modules are imported first
  */
 
 /**
@@ -21,15 +28,17 @@
  * @property {WebAssembly.Module} module
  * @property {Uint8Array} stdlib
  * @property {string} lock text of the lock file
+ * @property {Host | undefined} host
  */
 
 export const inNode = typeof process === "object" && typeof process.versions?.node === "string";
 
 /**
+ * Fetches a URL, or reads a file in Node; what fails names the URL.
  * @param {string} url
  * @returns {Promise<Response>}
  */
-async function load(url) {
+export async function load(url) {
   if (url.startsWith("file:")) {
     const fs = /** @type {any} */ (process).getBuiltinModule("node:fs");
     return new Response(fs.readFileSync(new URL(url)), {
@@ -63,13 +72,13 @@ async function compile(url) {
  * @param {Site} site
  * @returns {Promise<Assets>}
  */
-export async function fetchAssets({ indexURL, packageBaseURL, lock }) {
+export async function fetchAssets({ indexURL, packageBaseURL, lock, host }) {
   const [module, stdlib, lockText] = await Promise.all([
     compile(`${indexURL}pyodide.asm.wasm`),
     load(`${indexURL}python_stdlib.zip`).then((response) => response.arrayBuffer()),
     lock ?? load(`${packageBaseURL}pyodide-lock.json`).then((response) => response.text()),
   ]);
-  return { indexURL, packageBaseURL, module, stdlib: new Uint8Array(stdlib), lock: lockText };
+  return { indexURL, packageBaseURL, module, stdlib: new Uint8Array(stdlib), lock: lockText, host };
 }
 
 /**
@@ -110,6 +119,7 @@ export async function boot(assets, streams) {
     ...(stdlib ? { stdLibURL: stdlib } : {}),
     lockFileContents: assets.lock,
     packageBaseUrl: path(assets.packageBaseURL),
+    ...(assets.host ? hostSettings(assets.host) : {}),
     createPyodideModule: (/** @type {any} */ settings) => {
       settings.instantiateWasm = (
         /** @type {WebAssembly.Imports} */ imports,
@@ -126,6 +136,7 @@ export async function boot(assets, streams) {
     },
   });
   const pyodide = await Promise.race([started, failed]);
+  if (assets.host) pyodide.FS.chdir(assets.host.folders[0]);
   if (stdlib) URL.revokeObjectURL(stdlib);
   for (const stream of /** @type {const} */ (["stdout", "stderr"])) {
     const write = (/** @type {Uint8Array} */ bytes) => {
@@ -135,4 +146,18 @@ export async function boot(assets, streams) {
     pyodide[stream === "stdout" ? "setStdout" : "setStderr"]({ write, isatty: false });
   }
   return pyodide;
+}
+
+/**
+ * Mounts folders before Python starts: what it finds absent then, it takes for absent later.
+ * @param {Host} host
+ */
+function hostSettings({ folders, path }) {
+  const fsInit = async (/** @type {any} */ FS) => {
+    for (const root of folders) {
+      FS.mkdirTree(root);
+      FS.mount(FS.filesystems.NODEFS, { root }, root);
+    }
+  };
+  return { env: { PYTHONPATH: path }, fsInit };
 }

@@ -46,6 +46,7 @@ export class Broker {
     this.loading = undefined;
     /** @type {Map<number, import("./thread.mjs").Thread>} */
     this.threads = new Map();
+    this.closed = false;
     /** @type {(peer: number, reason: string) => void} */
     this.ondied = () => {};
   }
@@ -61,6 +62,7 @@ export class Broker {
 
   /** @param {SpawnRequest} request */
   spawn({ peer, name, channel, archive }) {
+    if (this.closed) return;
     const died = (/** @type {string} */ reason) => {
       if (!this.threads.delete(peer)) return;
       if ("memory" in channel) bury(channel.memory, channel.hub, reason);
@@ -86,8 +88,9 @@ export class Broker {
     this.threads.delete(peer);
   }
 
-  /** Ends every thread. */
+  /** Ends every thread; what is asked for later is not started. */
   close() {
+    this.closed = true;
     for (const peer of [...this.threads.keys()]) this.terminate(peer);
   }
 }

@@ -6,6 +6,7 @@
  * value, with the Python error, with the reason of an abort, or with the end of the hub.
  */
 
+import { load } from "./boot.mjs";
 import { Broker, serveBroker } from "./broker.mjs";
 import { checked } from "./protocol.mjs";
 import { startThread } from "./thread.mjs";
@@ -65,9 +66,7 @@ function toConsole({ stream, text }) {
 async function fetchModule(url) {
   const name = /([^/]+)\.py(?:[?#].*)?$/.exec(url)?.[1];
   if (!name) throw new TypeError(`modules: ${url} is not the URL of a .py file`);
-  const response = await fetch(url);
-  if (!response.ok) throw new Error(`cannot load ${url}: HTTP ${response.status}`);
-  return [name, await response.text()];
+  return [name, await (await load(url)).text()];
 }
 
 /** A running hub. */
@@ -134,7 +133,7 @@ export class Connection {
     };
     signal?.addEventListener("abort", aborted, { once: true });
     try {
-      this.#post({ kind: "run", id, target, args, priority, timeout }, transfer);
+      this.port.postMessage({ kind: "run", id, target, args, priority, timeout }, transfer);
       return await result;
     } finally {
       signal?.removeEventListener("abort", aborted);
@@ -154,7 +153,7 @@ export class Connection {
     onId?.(id);
     const result = this.#promise(id);
     try {
-      this.#post({ kind: "exec", id, source, filename, argv });
+      this.port.postMessage({ kind: "exec", id, source, filename, argv });
       return await result;
     } finally {
       this.#pending.delete(id);
@@ -167,23 +166,15 @@ export class Connection {
   }
 
   /**
-   * @param {any} message
-   * @param {Transferable[]} [transfer]
-   */
-  #post(message, transfer = []) {
-    if (this.#over) throw this.#over;
-    this.port.postMessage(message, transfer);
-  }
-
-  /**
    * @param {number} id
    * @param {RunOptions["onProgress"]} [onProgress]
    * @returns {Promise<any>}
+   * @throws {PyworkersError} the connection is closed
    */
   #promise(id, onProgress) {
+    if (this.#over) throw this.#over;
     return new Promise((resolve, reject) => {
-      if (this.#over) reject(this.#over);
-      else this.#pending.set(id, { resolve, reject, onProgress });
+      this.#pending.set(id, { resolve, reject, onProgress });
     });
   }
 

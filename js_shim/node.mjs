@@ -12,24 +12,37 @@ import { open, siteFrom } from "./connection.mjs";
 export { Connection, PyworkersError } from "./connection.mjs";
 
 /**
+ * @param {import("./connection.mjs").ConnectOptions} options
+ * @param {import("./boot.mjs").Host} [host]
+ */
+async function start(options, host) {
+  const base = new URL("./pyworkers.json", import.meta.url);
+  const config = JSON.parse(fs.readFileSync(base, "utf8"));
+  const workerURL = new URL("./worker.mjs", import.meta.url).href;
+  const site = siteFrom(config, base.href);
+  return open(host ? { ...site, host } : site, workerURL, options);
+}
+
+/**
  * Starts a hub on a worker thread.
  * @param {import("./connection.mjs").ConnectOptions} [options]
  * @returns {Promise<import("./connection.mjs").Connection>}
  */
 export async function connect(options = {}) {
-  const base = new URL("./pyworkers.json", import.meta.url);
-  const config = JSON.parse(fs.readFileSync(base, "utf8"));
-  const workerURL = new URL("./worker.mjs", import.meta.url).href;
-  return open(siteFrom(config, base.href), workerURL, options);
+  return start(options);
 }
 
 /** @param {string[]} argv the script and its arguments */
 async function main(argv) {
-  const script = /** @type {string} */ (argv[0]);
+  const script = path.resolve(/** @type {string} */ (argv[0]));
+  const folder = path.dirname(script);
+  const current = process.cwd();
+  const inside = !path.relative(current, folder).startsWith("..");
+  const host = { folders: inside ? [current] : [current, folder], path: folder };
   const onOutput = (/** @type {{stream: string, text: string}} */ { stream, text }) => {
     process[stream === "stderr" ? "stderr" : "stdout"].write(text);
   };
-  const connection = await connect({ onOutput });
+  const connection = await start({ onOutput }, host);
   try {
     const source = fs.readFileSync(script, "utf8");
     await connection.exec(source, { filename: script, argv });
@@ -38,7 +51,7 @@ async function main(argv) {
     process.exitCode = 1;
     if (name === "SystemExit" && /^\d+$/.test(message)) process.exitCode = Number(message);
     else if (name === "SystemExit" && message === "None") process.exitCode = 0;
-    else process.stderr.write(`${pythonTraceback || message}\n`);
+    else process.stderr.write(`${(pythonTraceback || message).trimEnd()}\n`);
   } finally {
     connection.close();
   }
@@ -53,4 +66,3 @@ if (started === fileURLToPath(import.meta.url)) {
     await main(process.argv.slice(2));
   }
 }
-

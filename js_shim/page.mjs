@@ -5,6 +5,7 @@
  * a document.
  */
 
+import { load } from "./boot.mjs";
 import { open, siteFrom } from "./connection.mjs";
 
 export { Connection, PyworkersError } from "./connection.mjs";
@@ -16,8 +17,7 @@ export { Connection, PyworkersError } from "./connection.mjs";
  */
 export async function connect(options = {}) {
   const base = new URL("./pyworkers.json", import.meta.url).href;
-  const response = await fetch(base);
-  if (!response.ok) throw new Error(`cannot load ${base}: HTTP ${response.status}`);
+  const response = await load(base);
   const workerURL = new URL("./worker.mjs", import.meta.url).href;
   const modules = (options.modules ?? []).map((url) => new URL(url, document.baseURI).href);
   return open(siteFrom(await response.json(), base), workerURL, { ...options, modules });
@@ -55,7 +55,7 @@ export async function runBlocks({ size, packages, modules }) {
       block.dispatchEvent(new CustomEvent("pyworkers:done", { bubbles: true }));
     } catch (error) {
       const { pythonTraceback, message } = /** @type {any} */ (error);
-      const text = `${pythonTraceback || message}\n`;
+      const text = `${(pythonTraceback || message).trimEnd()}\n`;
       if (element) append(element, { stream: "stderr", text });
       else console.error(text);
       const event = new CustomEvent("pyworkers:error", { bubbles: true, detail: error });
@@ -75,9 +75,7 @@ const isBlock = (script) => script.type === "text/x-pyworkers";
 async function source(block) {
   const url = block.getAttribute("src");
   if (!url) return dedent(block.textContent ?? "");
-  const response = await fetch(url);
-  if (!response.ok) throw new Error(`cannot load ${url}: HTTP ${response.status}`);
-  return response.text();
+  return (await load(url)).text();
 }
 
 /**

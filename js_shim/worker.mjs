@@ -29,20 +29,22 @@ function isDead(pyodide) {
  * @param {(reason: string) => void} end
  */
 function watch(pyodide, end) {
-  const judge = (/** @type {unknown} */ error) => {
-    if (isDead(pyodide)) end(describe(error));
+  const judge = (/** @type {unknown} */ error, /** @type {Event | undefined} */ event) => {
+    if (!isDead(pyodide)) return;
+    event?.preventDefault();
+    end(describe(error));
   };
   if (inNode) {
     // Without a listener, Node ends the thread: a browser would not.
     for (const event of ["uncaughtException", "unhandledRejection"]) {
       process.on(event, (error) => {
         console.error(error);
-        judge(error);
+        judge(error, undefined);
       });
     }
   } else {
-    globalThis.addEventListener("error", (event) => judge(event.error ?? event.message));
-    globalThis.addEventListener("unhandledrejection", (event) => judge(event.reason));
+    globalThis.addEventListener("error", (event) => judge(event.error ?? event.message, event));
+    globalThis.addEventListener("unhandledrejection", (event) => judge(event.reason, event));
   }
 }
 
