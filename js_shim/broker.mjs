@@ -44,6 +44,8 @@ export class Broker {
     this.workerURL = workerURL;
     /** @type {Promise<import("./boot.mjs").Assets> | undefined} */
     this.loading = undefined;
+    /** @type {import("./boot.mjs").Assets | undefined} */
+    this.loaded = undefined;
     /** @type {Map<number, import("./thread.mjs").Thread>} */
     this.threads = new Map();
     this.closed = false;
@@ -53,10 +55,16 @@ export class Broker {
 
   /** @returns {Promise<import("./boot.mjs").Assets>} fetched once; a failure is not kept */
   assets() {
-    this.loading ??= fetchAssets(this.site).catch((error) => {
-      this.loading = undefined;
-      throw error;
-    });
+    this.loading ??= fetchAssets(this.site).then(
+      (assets) => {
+        this.loaded = assets;
+        return assets;
+      },
+      (error) => {
+        this.loading = undefined;
+        throw error;
+      },
+    );
     return this.loading;
   }
 
@@ -70,16 +78,18 @@ export class Broker {
     };
     const thread = startThread(this.workerURL, name, { died });
     this.threads.set(peer, thread);
-    this.assets().then(
-      (assets) => {
-        const transfer = "port" in channel ? [channel.port] : [];
-        thread.post({ kind: "boot", role: "worker", peer, assets, channel, archive }, transfer);
-      },
-      (error) => {
+    const boot = (/** @type {import("./boot.mjs").Assets} */ assets) => {
+      const transfer = "port" in channel ? [channel.port] : [];
+      thread.post({ kind: "boot", role: "worker", peer, assets, channel, archive }, transfer);
+    };
+    // At once where that is possible: a hub on this very thread may be about to block.
+    if (this.loaded) boot(this.loaded);
+    else {
+      this.assets().then(boot, (error) => {
         thread.terminate();
         died(error.message);
-      },
-    );
+      });
+    }
   }
 
   /** @param {number} peer */

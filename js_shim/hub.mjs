@@ -96,11 +96,14 @@ export class Hub {
  * @param {import("./boot.mjs").Site} site
  * @param {string} workerURL of a script that runs worker.mjs
  * @param {boolean} separate whether the broker needs a thread of its own
- * @returns {{broker: import("./broker.mjs").BrokerLike, ready: Promise<void>}} blocking is safe
- *   once `ready` has resolved: before it, a separate broker may not run yet
+ * @returns {{broker: import("./broker.mjs").BrokerLike, ready: Promise<unknown>}} blocking is safe
+ *   once `ready` has resolved: before it, the broker could not start workers meanwhile
  */
 export function startBroker(site, workerURL, separate) {
-  if (!separate) return { broker: new Broker(site, workerURL), ready: Promise.resolve() };
+  if (!separate) {
+    const broker = new Broker(site, workerURL);
+    return { broker, ready: broker.assets() };
+  }
   const worker = new Worker(workerURL, { type: "module", name: "pyworkers broker" });
   const { port1, port2 } = new MessageChannel();
   const broker = new RemoteBroker(port1);

@@ -228,6 +228,6 @@ def start(shim_link: Any, peer: int, can_block: bool) -> Any:
     global current  # noqa: PLW0603
     # Pyodide answers 42 in every interpreter, and programs name files by it.
     number = os.getpid() + peer
-    os.getpid = lambda: number
+    os.getpid = sys.modules[os.name].getpid = lambda: number  # type: ignore[attr-defined]
     current = Worker(HeapLink(shim_link, can_block), peer)
     return current.step

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import pytest_pyodide  # type: ignore[import-untyped]
 from playwright.sync_api import Browser, Page, Playwright, sync_playwright
-from pytest_pyodide.config import get_global_config  # type: ignore[import-untyped]
+from pytest_pyodide.config import get_global_config
 
 from pyworkers.cli.build import build_site
 from pyworkers.cli.serve import serving
@@ -37,6 +38,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     dist = BUILD / "pyodide-dist"
     shutil.copytree(ROOT / "js_shim" / "node_modules" / "pyodide", dist, dirs_exist_ok=True)
     shutil.copytree(site / "pyodide", dist, dirs_exist_ok=True)
+    shutil.copytree(Path(pytest_pyodide.__file__).parent / "_templates", dist, dirs_exist_ok=True)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,115 @@
+"""Pools in a Pyodide that somebody else loaded in a browser, as notebook kernels do."""
+
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page
+
+IN_WORKER = """
+import { loadPyodide } from "%s/pyodide/pyodide.mjs";
+const pyodide = await loadPyodide();
+await pyodide.loadPackage(["pyworkers", "cloudpickle"], { messageCallback() {} });
+onmessage = async ({ data }) => {
+    try {
+        const value = await pyodide.runPythonAsync(data);
+        postMessage([value?.toJs?.() ?? value]);
+    } catch (error) {
+        postMessage([String(error)]);
+    }
+};
+postMessage("ready");
+"""
+
+
+def start_kernel(page: Page, url: str) -> None:
+    """Starts Pyodide in a worker of an empty page, with ``ask`` to run source there."""
+    page.goto(f"{url}/pyworkers.json")
+    page.evaluate(
+        """async (source) => {
+            const blob = new Blob([source], { type: "text/javascript" });
+            const worker = new Worker(URL.createObjectURL(blob), { type: "module" });
+            const next = () => new Promise((resolve) => {
+                worker.onmessage = ({ data }) => resolve(data);
+            });
+            await next();
+            window.ask = (source) => {
+                const answer = next();
+                worker.postMessage(source);
+                return answer.then(([value]) => value);
+            };
+        }""",
+        IN_WORKER % url,
+    )
+
+
+def ask(page: Page, source: str) -> Any:
+    return page.evaluate("(source) => ask(source)", source)
+
+
+def test_a_kernel_blocks_natively(page: Page, isolated_url: str) -> None:
+    """E-04: with a broker of its own, workers start and are replaced while it is blocked."""
+    start_kernel(page, isolated_url)
+    first = ask(
+        page,
+        "from pyworkers import WorkerPool, WorkerLost, capabilities\n"
+        "import os\n"
+        "pool = WorkerPool(2)\n"
+        "await pool.ready()\n"
+        "pool.mode",
+    )
+    assert first == "shared"
+    assert ask(page, "list(pool.map(lambda n: n * n, range(5)))") == [0, 1, 4, 9, 16]
+    replaced = ask(
+        page,
+        "try:\n"
+        "    pool.submit(os._exit, 1).result()\n"
+        "except WorkerLost as error:\n"
+        "    lost = type(error).__name__\n"
+        "with WorkerPool(1) as other:\n"
+        "    new = other.submit(abs, -7).result()\n"
+        "[lost, pool.submit(abs, -5).result(), new]",
+    )
+    assert replaced == ["WorkerLost", 5, 7]
+
+
+def test_a_kernel_blocks_in_its_first_cell(page: Page, isolated_url: str) -> None:
+    """E-04: by stack switching while the broker starts."""
+    start_kernel(page, isolated_url)
+    source = "from pyworkers import WorkerPool\nlist(WorkerPool(1).map(abs, [-1, -2]))"
+    assert ask(page, source) == [1, 2]
+
+
+def test_a_kernel_awaits_without_isolation(page: Page, plain_url: str) -> None:
+    """E-04 B-06: in mode transfer."""
+    start_kernel(page, plain_url)
+    source = (
+        "from pyworkers import WorkerPool\n"
+        "async with WorkerPool(2) as pool:\n"
+        "    answer = [pool.mode] + [n async for n in pool.map(abs, range(-3, 0))]\n"
+        "answer"
+    )
+    assert ask(page, source) == ["transfer", 3, 2, 1]
+
+
+@pytest.mark.parametrize("isolated", [True, False])
+def test_a_page_blocks_by_stack_switching(
+    page: Page, isolated_url: str, plain_url: str, isolated: bool
+) -> None:
+    """E-03: ``result()`` and ``map`` on the page's own thread, where the engine can switch."""
+    url = isolated_url if isolated else plain_url
+    page.goto(f"{url}/pyworkers.json")
+    outcome = page.evaluate(
+        """async (url) => {
+            const { loadPyodide } = await import(`${url}/pyodide/pyodide.mjs`);
+            const pyodide = await loadPyodide();
+            await pyodide.loadPackage(["pyworkers", "cloudpickle"], { messageCallback() {} });
+            const value = await pyodide.runPythonAsync(`
+from pyworkers import WorkerPool
+with WorkerPool(2) as pool:
+    outcome = [pool.mode, pool.submit(pow, 2, 10).result(), sum(pool.map(abs, range(-50, 0)))]
+outcome`);
+            return value.toJs();
+        }""",
+        url,
+    )
+    assert outcome == ["shared" if isolated else "transfer", 1024, sum(range(51))]
