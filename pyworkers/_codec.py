@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from io import BytesIO
 from typing import Any, Final
 
-import cloudpickle
+import cloudpickle  # type: ignore[import-untyped]
 
 from pyworkers.errors import PayloadError
 

@@ -20,6 +20,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from pyworkers import _codec
@@ -189,8 +190,8 @@ class Engine:
             error = TimeoutError("the task was not done within its timeout")
             worker = self.scheduler.holder(number)
             if worker is not None:
-                future = self._tasks[number].future
-                self._lose(worker, "its task timed out", lambda: future.set_exception(error))
+                settle = partial(self._tasks[number].future.set_exception, error)
+                self._lose(worker, "its task timed out", settle)
             elif self.scheduler.cancelled(number):
                 self._tasks.pop(number).future.set_exception(error)
                 self._end_if_over()
@@ -287,9 +288,7 @@ class Engine:
         self.scheduler.setup_failed(worker, str(error))
         self._break(error)
 
-    def _lose(
-        self, worker: int, reason: str, settle: Callable[[], object] | None = None
-    ) -> None:
+    def _lose(self, worker: int, reason: str, settle: Callable[[], object] | None = None) -> None:
         """Ends a worker, if it has not ended, and settles the future of its task."""
         self._hub.terminate(worker)
         del self._known[worker]
@@ -347,8 +346,8 @@ def _encode_call(
             try:
                 _codec.encode(value)
             except PayloadError as cause:
-                text = f"{which} of {name}, {_codec.shortened(value)}, cannot be sent to a worker: {cause}"
-                raise PayloadError(text) from cause.__cause__
+                what = f"{which} of {name}, {_codec.shortened(value)},"
+                raise PayloadError(f"{what} cannot be sent to a worker: {cause}") from cause
         raise PayloadError(f"the arguments of {name} cannot be sent to a worker: {error}") from None
 
 

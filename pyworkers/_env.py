@@ -173,4 +173,3 @@ def module_source(name: str) -> dict[str, bytes]:
         for file in sorted(root.rglob("*"))
         if file.is_file() and "__pycache__" not in file.parts
     }
-

@@ -19,7 +19,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from functools import cache
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from pyworkers import _js
 from pyworkers._channels import Link
@@ -140,9 +140,7 @@ class Hub:
     def __init__(self, mode: Mode) -> None:
         self.mode = mode
         self._staff: Staff = (
-            InlineStaff(self._bell_rang)
-            if mode == "inline"
-            else ThreadStaff(mode, self._bell_rang)
+            InlineStaff(self._bell_rang) if mode == "inline" else ThreadStaff(mode, self._bell_rang)
         )
         self.link = self._staff.link
         self._handlers: dict[int, Handler] = {}

@@ -4,10 +4,11 @@ Each can be iterated with ``for`` where this thread can block and with ``async f
 Owns the chunks of a map and the order of results. Knows nothing of workers.
 """
 
+import concurrent.futures
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from typing import Any, Final, Generic, Protocol, Self, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from pyworkers._futures import Future
 
@@ -85,7 +86,9 @@ class ChunkFailed(Exception):
     """A call in a chunk raised: what the calls before it returned, and its error."""
 
 
-def _call_each(function: Callable[..., T], calls: Sequence[tuple[Any, ...]]) -> tuple[list[T], float]:
+def _call_each(
+    function: Callable[..., T], calls: Sequence[tuple[Any, ...]]
+) -> tuple[list[T], float]:
     started = time.perf_counter()
     results = []
     try:
@@ -153,7 +156,7 @@ class Mapped(_Stream[T]):
         share = (len(self._calls) - self._next_call) // (2 * self._workers)
         return max(1, min(int(rate * _CHUNK_SECONDS), share))
 
-    def _chunk_done(self, future: Future[tuple[list[T], float]]) -> None:
+    def _chunk_done(self, future: concurrent.futures.Future[tuple[list[T], float]]) -> None:
         self._under_way -= 1
         if future.cancelled() or future.exception(0) is not None:
             self._next_call = len(self._calls)

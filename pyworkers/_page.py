@@ -210,9 +210,9 @@ async def run_source(source: str, filename: str, namespace: dict[str, Any]) -> A
     return await _evaluate(last, namespace) if last is not None else None
 
 
-def _compile(tree: ast.AST, filename: str, mode: str) -> CodeType:
+def _compile(tree: ast.Module | ast.Expression, filename: str, mode: str) -> CodeType:
     code: CodeType = compile(
-        tree,  # type: ignore[arg-type]
+        tree,
         filename,
         mode,
         flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT,

@@ -6,10 +6,10 @@ its engine.
 
 import itertools
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from types import TracebackType
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import Any, ParamSpec, Self, TypeVar, overload
 
 from pyworkers import _codec
 from pyworkers._engine import Engine, Output, print_output
@@ -123,8 +123,16 @@ class WorkerPool(Executor):
         """
         await self._hub.ready()
 
-    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Has a function called in a worker.
+    @overload
+    def submit(
+        self, fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Future[T]: ...
+
+    @overload
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]: ...
+
+    def submit(self, fn: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Future[Any]:
+        """Has a function called in a worker; a coroutine function is awaited there.
 
         The arguments are pickled now; changing them afterwards changes nothing.
 
@@ -169,7 +177,7 @@ class WorkerPool(Executor):
             raise ValueError(f"timeout must not be negative, and is {timeout}")
         return self._engine.submit(fn, tuple(args), kwargs or {}, priority, timeout)
 
-    def map(  # type: ignore[override]
+    def map(
         self,
         fn: Callable[..., T],
         *iterables: Iterable[Any],

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import pytest_pyodide  # type: ignore[import-untyped]
 from playwright.sync_api import Browser, Page, Playwright, sync_playwright
-from pytest_pyodide.config import get_global_config
+from pytest_pyodide.config import get_global_config  # type: ignore[import-untyped]
 
 from pyworkers.cli.build import build_site
 from pyworkers.cli.serve import serving

@@ -143,5 +143,3 @@ class NodeHub:
         finally:
             self._process.kill()
             self._process.__exit__(None, None, None)
-
-

@@ -41,9 +41,7 @@ class HeapLink:
     ) -> None:
         if self._used + padded(HEADER_BYTES + len(payload)) > _MAILBOX_BYTES:
             self.flush()
-        self._used = write_frame(
-            self._mailbox, self._used, kind, flags, peer, id, number, payload
-        )
+        self._used = write_frame(self._mailbox, self._used, kind, flags, peer, id, number, payload)
 
     def flush(self) -> None:
         if self._used:

@@ -35,7 +35,7 @@ def run(script: Path, arguments: tuple[str, ...], extra: tuple[str, ...]) -> Non
         raise click.ClickException("Node is not on the PATH; version 20 or newer is needed")
     with TemporaryDirectory(prefix="pyworkers-") as folder:
         site = build_site(Path(folder, "site"), extra=extra)
-        command = [node, site / "node.mjs", script.resolve(), *arguments]
+        command: list[str | Path] = [node, site / "node.mjs", script.resolve(), *arguments]
         try:
             code = subprocess.run(command, check=False).returncode
         except KeyboardInterrupt:

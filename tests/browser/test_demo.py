@@ -21,18 +21,9 @@ def finished(page: Page, timeout: float = RUN_MS) -> dict[str, Any]:
     return report
 
 
-def open_example(page: Page, url: str) -> None:
-    """Opens the example and cancels the run that begins with it."""
-    page.goto(f"{url}/01-stdlib/")
-    page.click("#cancel")
-    assert finished(page, STOP_MS)["cancelled"]
-
-
-def run_small(page: Page, workers: int = 2) -> dict[str, Any]:
-    """Measures the 50 largest modules."""
-    page.fill("#workers", str(workers))
-    page.select_option("#size", "50")
-    page.click("#run")
+def run_small(page: Page, url: str, workers: int) -> dict[str, Any]:
+    """Opens the example, which measures the 50 largest modules."""
+    page.goto(f"{url}/01-stdlib/?modules=50&workers={workers}")
     return finished(page)
 
 
@@ -54,8 +45,7 @@ def test_every_module_of_the_library_is_measured_on_many_workers_and_on_one(
     with zipfile.ZipFile(site / "pyodide" / "python_stdlib.zip") as library:
         sources = [library.read(name) for name in library.namelist() if name.endswith(".py")]
     url = request.getfixturevalue("isolated_url" if mode == "shared" else "plain_url")
-    page.goto(f"{url}/01-stdlib/")
-    page.fill("#workers", "2")
+    page.goto(f"{url}/01-stdlib/?workers=2")
 
     report = finished(page)
 
@@ -81,8 +71,8 @@ def test_every_module_of_the_library_is_measured_on_many_workers_and_on_one(
 
 
 def test_a_run_on_one_worker_has_nothing_to_compare_with(page: Page, isolated_url: str) -> None:
-    open_example(page, isolated_url)
-    report = run_small(page, workers=1)
+    report = run_small(page, isolated_url, 1)
+    assert report["totals"]["modules"] == 50
     assert [race["workers"] for race in report["races"]] == [1]
     expect(page.locator("#comparison")).to_have_text("needs more than one worker")
 
@@ -90,8 +80,7 @@ def test_a_run_on_one_worker_has_nothing_to_compare_with(page: Page, isolated_ur
 def test_cancel_stops_running_tasks_and_the_page_can_run_again(
     page: Page, isolated_url: str
 ) -> None:
-    page.goto(f"{isolated_url}/01-stdlib/")
-    page.fill("#workers", "2")
+    page.goto(f"{isolated_url}/01-stdlib/?workers=2")
     page.wait_for_function("document.querySelector('progress')?.value > 5", timeout=RUN_MS)
     page.click("#cancel")
     report = finished(page, STOP_MS)
@@ -100,7 +89,9 @@ def test_cancel_stops_running_tasks_and_the_page_can_run_again(
     expect(page.locator("#status")).to_contain_text("Cancelled after")
     expect(page.locator("#error")).to_be_hidden()
 
-    report = run_small(page)
+    page.select_option("#size", "50")
+    page.click("#run")
+    report = finished(page)
 
     assert not report["cancelled"]
     assert report["totals"]["modules"] == 50
@@ -108,8 +99,7 @@ def test_cancel_stops_running_tasks_and_the_page_can_run_again(
 
 
 def test_headers_sort_the_table_by_mouse_and_keyboard(page: Page, isolated_url: str) -> None:
-    open_example(page, isolated_url)
-    run_small(page)
+    run_small(page, isolated_url, 1)
     complexities = as_numbers(column(page, 5))
     assert complexities == sorted(complexities, reverse=True)
 
@@ -130,10 +120,17 @@ def test_headers_sort_the_table_by_mouse_and_keyboard(page: Page, isolated_url: 
 
 def test_it_works_below_any_folder(page: Page, site: Path) -> None:
     with serving(site.parent) as url:
-        open_example(page, f"{url}/{site.name}")
-        assert run_small(page)["totals"]["modules"] == 50
+        assert run_small(page, f"{url}/{site.name}", 1)["totals"]["modules"] == 50
         page.click("#source summary")
         expect(page.locator("#source pre")).to_contain_text("def measure(name: str)")
+
+
+def test_a_run_that_still_starts_can_be_cancelled(page: Page, isolated_url: str) -> None:
+    page.goto(f"{isolated_url}/01-stdlib/")
+    page.click("#cancel")
+    assert finished(page, STOP_MS)["cancelled"]
+    expect(page.locator("#status")).to_have_text("Cancelled")
+    expect(page.locator("#run")).to_be_enabled()
 
 
 def test_without_pyworkers_the_page_says_what_to_do(page: Page, isolated_url: str) -> None:
@@ -149,10 +146,11 @@ def test_what_cannot_be_loaded_is_named_and_can_be_tried_again(
         route.fulfill(status=404)
 
     page.route("**/pyworkers.json", missing)
-    page.goto(f"{isolated_url}/01-stdlib/")
+    page.goto(f"{isolated_url}/01-stdlib/?workers=1&modules=50")
     expect(page.locator("#error")).to_contain_text("pyworkers.json: HTTP 404")
     page.unroute("**/pyworkers.json", missing)
-    assert run_small(page)["totals"]["modules"] == 50
+    page.click("#run")
+    assert finished(page)["totals"]["modules"] == 50
     expect(page.locator("#error")).to_be_hidden()
 
 

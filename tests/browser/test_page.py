@@ -182,7 +182,12 @@ def test_typed_arrays_go_in_and_come_out(py: Page, kind: str) -> None:
         }""",
         kind,
     )
-    assert seen == ["memoryview", {"8": 1, "16": 2, "32": 4, "64": 8}[_bits(kind)], 300_000, 100_000]
+    assert seen == [
+        "memoryview",
+        {"8": 1, "16": 2, "32": 4, "64": 8}[_bits(kind)],
+        300_000,
+        100_000,
+    ]
     assert back == [kind, 100_000, True]
 
 
@@ -277,7 +282,8 @@ def test_malformed_messages_are_refused_and_harm_nothing(py: Page) -> None:
             const { port } = py;
             const usual = port.onmessage;
             const wrong = [null, 7, {}, { kind: "nonsense", id: 900 }, { kind: "run", id: 901 },
-                { kind: "run", id: 902, target: "a:b", args: 5 }, { kind: "cancel", id: 903, x: 1 }];
+                { kind: "run", id: 902, target: "a:b", args: 5 },
+                { kind: "cancel", id: 903, x: 1 }];
             await new Promise((resolve) => {
                 port.onmessage = ({ data }) => {
                     answers.push([data.kind, data.id, data.name, data.message]);
@@ -317,25 +323,20 @@ def test_close_rejects_what_is_pending(py: Page) -> None:
     assert py.workers == []
 
 
-def test_modules_of_the_page_can_be_imported_everywhere(
-    page: Page, isolated_url: str
-) -> None:
+def test_modules_of_the_page_can_be_imported_everywhere(page: Page, isolated_url: str) -> None:
     """X-07: given as URLs of Python files."""
     page.route(
         "**/tasks.py", lambda route: route.fulfill(body="def triple(n):\n    return n * 3\n")
     )
     page.goto(f"{isolated_url}/pyworkers.json")
-    assert (
-        page.evaluate(
-            """async () => {
+    assert page.evaluate(
+        """async () => {
                 const { connect } = await import("/page.mjs");
                 const py = await connect({ modules: ["code/tasks.py"] });
                 return [await py.run("tasks:triple", [14]),
                         await py.exec("import tasks\\ntasks.triple('a')")];
             }"""
-        )
-        == [42, "aaa"]
-    )
+    ) == [42, "aaa"]
 
 
 def test_a_reload_in_the_middle_leaves_nothing_behind(page: Page, open_html: Open) -> None:
