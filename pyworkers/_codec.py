@@ -12,8 +12,9 @@ deep inside other objects stay in the pickle, because pickle offers no hook for 
 
 import pickle
 import struct
+import sys
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from typing import Any, Final
 
@@ -105,6 +106,22 @@ class _ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
         return super().reducer_override(obj)
 
 
+_ATOMS: Final = frozenset({int, float, bool, str, type(None), complex})
+"""Types whose values need no look: small, or pickled as well as can be."""
+
+
+def encode_call(
+    function: int, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> tuple[bytes, list[memoryview]]:
+    """Like ``encode((function, args, kwargs))``, at once where all arguments are plain."""
+    for value in args:
+        if type(value) not in _ATOMS:
+            return encode((function, args, kwargs))
+    if kwargs:
+        return encode((function, args, kwargs))
+    return pickle.dumps((function, args, kwargs), 5), []
+
+
 def encode(value: Any) -> tuple[bytes, list[memoryview]]:
     """Pickles a value.
 
@@ -114,6 +131,8 @@ def encode(value: Any) -> tuple[bytes, list[memoryview]]:
     Raises:
         PayloadError: the value cannot be pickled; the message says why, the cause is pickle's.
     """
+    if type(value) in _ATOMS:
+        return pickle.dumps(value, 5), []
     buffers: list[memoryview] = []
 
     def in_band(buffer: pickle.PickleBuffer) -> bool:
@@ -140,6 +159,18 @@ def encode(value: Any) -> tuple[bytes, list[memoryview]]:
     except Exception as error:
         raise PayloadError(f"{type(error).__name__}: {error}") from error
     return stream.getvalue(), buffers
+
+
+def is_importable(function: Callable[..., Any]) -> bool:
+    """Says whether a function is what its module holds under its name, and so never changes."""
+    module = getattr(function, "__module__", None)
+    name = getattr(function, "__qualname__", "")
+    return (
+        module != "__main__"
+        and module in sys.modules
+        and getattr(sys.modules[module], name, None) is function
+        and module.partition(".")[0] not in cloudpickle.list_registry_pickle_by_value()
+    )
 
 
 def encode_function(function: Callable[..., Any]) -> bytes:

@@ -89,6 +89,7 @@ class Engine:
         self._on_output = on_output
         self._tasks: dict[int, _Task] = {}
         self._digests: dict[bytes, int] = {}
+        self._importable: dict[Callable[..., Any], int] = {}
         self._functions: dict[int, bytes] = {}
         self._known: dict[int, set[int]] = {}
         self._decoders: dict[tuple[int, int], codecs.IncrementalDecoder] = {}
@@ -326,10 +327,16 @@ class Engine:
         self._decoders.clear()
 
     def _register(self, function: Callable[..., Any]) -> int:
+        try:
+            return self._importable[function]
+        except (KeyError, TypeError):  # not seen yet, or a callable without a hash
+            pass
         data = _codec.encode_function(function)
         digest = hashlib.blake2b(data, digest_size=16).digest()
         id = self._digests.setdefault(digest, len(self._digests) + 1)
         self._functions.setdefault(id, data)
+        if _codec.is_importable(function):
+            self._importable[function] = id
         return id
 
 
@@ -337,7 +344,7 @@ def _encode_call(
     function: Callable[..., Any], id: int, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Encoded:
     try:
-        return _codec.encode((id, args, kwargs))
+        return _codec.encode_call(id, args, kwargs)
     except PayloadError as error:
         named = {f"argument {i + 1}": value for i, value in enumerate(args)}
         named |= {f"argument {name!r}": value for name, value in kwargs.items()}

@@ -15,6 +15,7 @@ a future whose callback blocks, and so pumps again: the inner pump goes on with 
 
 import asyncio
 import itertools
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -30,7 +31,7 @@ from pyworkers._protocol import Frame
 from pyworkers._worker import Worker
 from pyworkers.errors import ModeError
 
-_SLICE_MS: Final = 200.0
+_SLICE_SECONDS: Final = 0.2
 """Blocking waits return to Python so often, so that an interrupt is seen."""
 
 
@@ -147,6 +148,7 @@ class Hub:
         self._numbers = itertools.count(1)
         self._frames: deque[Frame] = deque()
         self._pumping = False
+        self._due = math.inf
         self._rung: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -200,11 +202,9 @@ class Hub:
     def tick(self) -> None:
         """Does what is due, and has the event loop come back for what is due later."""
         now = time.monotonic()
-        due = [
-            when
-            for handler in dict.fromkeys(self._handlers.values())
-            if (when := handler.tick(now)) is not None
-        ]
+        handlers = dict.fromkeys(self._handlers.values())
+        due = [when for handler in handlers if (when := handler.tick(now)) is not None]
+        self._due = min(due, default=math.inf)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -213,7 +213,7 @@ class Hub:
                 loop = asyncio.get_running_loop()
             except RuntimeError:
                 return
-            self._timer = loop.call_later(max(0.0, min(due) - now), self.tick)
+            self._timer = loop.call_later(max(0.0, self._due - now), self.tick)
 
     def _bell_rang(self) -> None:
         if not self._pumping:
@@ -235,25 +235,27 @@ class Hub:
         Raises:
             ModeError: this thread cannot wait here and now.
         """
-        end = None if timeout is None else time.monotonic() + timeout
-        checked = False
+        end = math.inf if timeout is None else time.monotonic() + timeout
+        self._staff.check_blocking()
         while True:
-            self.tick()
-            self.pump(0.0)
+            now = time.monotonic()
+            if now >= self._due:
+                self.tick()
+            left = min(end - now, _SLICE_SECONDS, self._due - now)
+            if self.link.can_block:
+                self.pump(max(0.0, left * 1000))
+            elif not self.pump(0.0):
+                self._switch(max(0.0, left))
             if is_done():
                 return True
-            if not checked:
-                self._staff.check_blocking()
-                checked = True
-            left_ms = _SLICE_MS if end is None else min(_SLICE_MS, (end - time.monotonic()) * 1000)
-            if left_ms <= 0:
+            if now >= end:
                 return False
-            if self.link.can_block:
-                self.pump(left_ms)
-            elif self.mode != "inline" and _js.can_block_by_jspi():
-                _js.block_on(asyncio.wait({self._next_bell()}, timeout=left_ms / 1000))
-            else:
-                raise ModeError(self._why_not_blocking())
+
+    def _switch(self, seconds: float) -> None:
+        """Waits by stack switching, where the thread cannot block."""
+        if self.mode == "inline" or not _js.can_block_by_jspi():
+            raise ModeError(self._why_not_blocking())
+        _js.block_on(asyncio.wait({self._next_bell()}, timeout=seconds))
 
     async def wait_async(self, is_done: Callable[[], bool], timeout: float | None) -> bool:
         """Like ``wait``, without blocking."""
