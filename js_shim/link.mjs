@@ -414,6 +414,27 @@ export class RingLink extends Link {
   }
 
   /**
+   * The worker is about to start a task: sends what the tasks before it left in the mailbox.
+   * @param {number} peer
+   * @param {number} length of the mailbox
+   * @param {number} epoch of the task
+   * @returns {boolean} false: the task was taken back
+   */
+  claim(peer, length, epoch) {
+    if (length > 0) this.flush(length);
+    return this.peers.get(peer)?.channel.claim(epoch) ?? false;
+  }
+
+  /**
+   * The hub takes back all tasks that a worker has not started.
+   * @param {number} peer
+   * @returns {number} how many it has started, modulo 2^16
+   */
+  recall(peer) {
+    return /** @type {RingPeer} */ (this.peers.get(peer)).channel.recall();
+  }
+
+  /**
    * Fills the inbox.
    * @param {number} milliseconds how long to block while nothing is there; 0 only looks
    * @returns {number} bytes in the inbox; 0 when the time is over
@@ -561,6 +582,17 @@ export class PortLink extends Link {
     const token = ++state.tokens;
     state.outgoing.push({ token, bytes: withBytes(buffer, (bytes) => bytes.slice()) });
     return token;
+  }
+
+  /**
+   * As in shared memory; nothing that was sent can be taken back here.
+   * @param {number} _peer
+   * @param {number} length of the mailbox
+   * @param {number} _epoch
+   */
+  claim(_peer, length, _epoch) {
+    if (length > 0) this.flush(length);
+    return true;
   }
 
   /** @param {PortPeer} state */

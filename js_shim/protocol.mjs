@@ -10,7 +10,7 @@ export const PROTOCOL_VERSION = 1;
 
 /**
  * Frame header, little-endian, 24 bytes; frames start at multiples of 8:
- * u32 length (header and payload, without padding), u8 kind, u8 flags, u16 unused,
+ * u32 length (header and payload, without padding), u8 kind, u8 flags, u16 epoch,
  * u32 peer, u32 id, f64 number (see the kind).
  */
 export const HEADER_BYTES = 24;
@@ -30,6 +30,7 @@ export const Kind = Object.freeze({
   OUTPUT: 20,
   SETUP_FAILED: 21,
   LOST: 22,
+  PARKED: 23,
   CHUNK: 31,
 });
 

@@ -9,6 +9,10 @@
  *   1 bell      counts what concerns the worker; the worker waits on it
  *   2 sleepers  how many waits are pending on that bell
  *   3 obituary  length in bytes of the reason why the worker is gone
+ *   4 claim     upper half: the epoch of tasks that may be started; lower half: how many tasks the
+ *               worker has started, modulo 2^16. The worker counts up, the hub moves the epoch on,
+ *               each by compare-exchange on the whole word: so a task is either started or taken
+ *               back, and both sides know which.
  *   16 head, 32 tail, 48 starved    ring from hub to worker, one cache line for each word
  *   64 head, 80 tail, 96 starved    ring from worker to hub
  * then the obituary text, then the bytes of both rings.
@@ -25,6 +29,7 @@ const STATE = 0;
 const BELL = 1;
 const SLEEPERS = 2;
 const OBITUARY_LENGTH = 3;
+const CLAIM = 4;
 const TO_WORKER = 16;
 const TO_HUB = 64;
 const TAIL = 16;
@@ -229,6 +234,30 @@ export function openChannel(memory, hub, end) {
     bell: end === "hub" ? hubBell : workerBell,
     incoming: end === "hub" ? toHub : toWorker,
     outgoing: end === "hub" ? toWorker : toHub,
+    /**
+     * The worker is about to start a task.
+     * @param {number} epoch that the task was sent in
+     * @returns {boolean} false: it was taken back
+     */
+    claim(epoch) {
+      for (;;) {
+        const now = Atomics.load(words, CLAIM);
+        if (now >>> 16 !== epoch) return false;
+        const next = (now & ~0xffff) | ((now + 1) & 0xffff);
+        if (Atomics.compareExchange(words, CLAIM, now, next) === now) return true;
+      }
+    },
+    /**
+     * The hub takes back all tasks that were not started.
+     * @returns {number} how many were started, modulo 2^16
+     */
+    recall() {
+      for (;;) {
+        const now = Atomics.load(words, CLAIM);
+        const next = (now + 0x10000) | 0;
+        if (Atomics.compareExchange(words, CLAIM, now, next) === now) return now & 0xffff;
+      }
+    },
     /** @returns {string | undefined} why the worker is gone, undefined while it lives */
     obituary() {
       if (Atomics.load(words, STATE) === 0) return undefined;

@@ -19,7 +19,7 @@ import itertools
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
@@ -46,11 +46,15 @@ from pyworkers.errors import (
 
 Output = Callable[[int, str, str], object]
 Encoded = tuple[bytes, list[memoryview]]
+Settle = Callable[[], None]
 
 BOOT_TIMEOUT: Final = 120.0
 """Seconds after which a worker that is not ready counts as one that did not start."""
 
 _STREAMS: Final = {1: "stdout", 2: "stderr"}
+
+_SMOOTHING: Final = 0.2
+"""Weight of the newest run in the average of what a function takes."""
 
 _task_numbers = itertools.count(1)
 
@@ -62,6 +66,21 @@ class _Task:
     call: Encoded
     priority: int
     submitted: float
+
+
+@dataclass(slots=True)
+class _Sent:
+    """What one worker was sent.
+
+    Attributes:
+        functions: those that it knows.
+        epoch: that the next task bears; it moves on when tasks are taken back.
+        tasks: how many tasks it was sent and not given back.
+    """
+
+    functions: set[int] = field(default_factory=set)
+    epoch: int = 0
+    tasks: int = 0
 
 
 class Engine:
@@ -78,7 +97,7 @@ class Engine:
     def __init__(
         self, hub: Hub, name: str, max_workers: int, setup: Encoded, on_output: Output
     ) -> None:
-        self.scheduler = Scheduler(max_workers)
+        self.scheduler = Scheduler(max_workers, can_take_back=hub.mode == "shared")
         self.shut_down = False
         self.broken: BaseException | None = None
         self._refusing = False
@@ -91,7 +110,8 @@ class Engine:
         self._digests: dict[bytes, int] = {}
         self._importable: dict[Callable[..., Any], int] = {}
         self._functions: dict[int, bytes] = {}
-        self._known: dict[int, set[int]] = {}
+        self._seconds: dict[int, float] = {}
+        self._sent: dict[int, _Sent] = {}
         self._decoders: dict[tuple[int, int], codecs.IncrementalDecoder] = {}
 
     def submit(
@@ -106,7 +126,7 @@ class Engine:
         number = next(_task_numbers)
         future: Future[Any] = Future(self._hub, number, self.take_back)
         if self._refusing:
-            future.cancel()
+            future.settle_cancelled()
             return future
         if self.broken is not None:
             future.set_exception(self._broken_error())
@@ -119,10 +139,10 @@ class Engine:
             return future
         self._tasks[number] = _Task(future, id, call, priority, time.time())
         deadline = None if timeout is None else time.monotonic() + timeout
-        self.scheduler.submitted(number, priority, deadline)
+        self.scheduler.submitted(number, priority, deadline, self._seconds.get(id))
         self._dispatch()
         if deadline is not None:
-            self._hub.tick()
+            self._hub.remind(deadline)
         self._link.flush()
         self._hub.work_inline()
         return future
@@ -139,18 +159,30 @@ class Engine:
         error.__cause__ = self.broken
         return error
 
-    def take_back(self, number: int) -> None:
-        """Forgets a task if it is still queued; its future is the caller's to settle."""
-        if self.scheduler.cancelled(number):
-            del self._tasks[number]
+    def take_back(self, number: int) -> bool:
+        """Forgets a task, unless a worker has started it; its future is the caller's to settle."""
+        withdrawn = self._withdraw(number)
+        if withdrawn:
             self._end_if_over()
+        self._dispatch()
+        self._link.flush()
+        return withdrawn
+
+    def _withdraw(self, number: int) -> bool:
+        worker = self.scheduler.holder(number)
+        if worker is not None:
+            self._recall(worker)
+        if not self.scheduler.cancelled(number):
+            return False
+        del self._tasks[number]
+        return True
 
     def kill(self, number: int) -> bool:
         """Ends the worker that runs a task, and cancels its future."""
         worker = self.scheduler.holder(number)
         if worker is None:
             return False
-        self._lose(worker, "its task was cancelled", self._tasks[number].future.cancel_running)
+        self._lose(worker, "its task was cancelled", number, Future.settle_cancelled)
         self._dispatch()
         return True
 
@@ -163,16 +195,24 @@ class Engine:
                 task.future.cancel()
         self._end_if_over()
 
-    def handle(self, frame: Frame) -> None:
-        """Acts on a frame of one of this pool's workers."""
+    def handle(self, frame: Frame) -> Settle | None:
+        """Acts on a frame of one of this pool's workers.
+
+        Returns:
+            What settles a future, to be called once the next tasks are on their way.
+        """
         worker = frame.peer
         slot = self.scheduler.workers[worker]
+        settle = None
         try:
             kind = check_kind(worker, slot.state, frame.kind)
             if kind is Kind.RESULT or kind is Kind.ERROR:
-                self._finish(worker, kind, frame)
+                settle = self._finish(worker, kind, frame)
             elif kind is Kind.PROGRESS:
                 self._tasks[self._task_of(worker, frame)].future.report(*self._decode(frame))
+            elif kind is Kind.PARKED:
+                self.scheduler.parked(worker, self._task_of(worker, frame), time.monotonic())
+                self._next_runs(worker)
             elif kind is Kind.OUTPUT:
                 self._print(worker, frame)
             elif kind is Kind.READY:
@@ -184,18 +224,23 @@ class Engine:
         except ProtocolError as error:
             self._lose(worker, str(error))
         self._dispatch()
+        return settle
 
     def tick(self, now: float) -> float | None:
         """Ends what is overdue; returns when the next thing is due."""
         for number in self.scheduler.expired(now):
-            error = TimeoutError("the task was not done within its timeout")
-            worker = self.scheduler.holder(number)
-            if worker is not None:
-                settle = partial(self._tasks[number].future.set_exception, error)
-                self._lose(worker, "its task timed out", settle)
-            elif self.scheduler.cancelled(number):
-                self._tasks.pop(number).future.set_exception(error)
+            late = partial(
+                Future.set_exception,
+                exception=TimeoutError("the task was not done within its timeout"),
+            )
+            future = self._tasks[number].future
+            if self._withdraw(number):
+                late(future)
                 self._end_if_over()
+            else:
+                worker = self.scheduler.holder(number)
+                assert worker is not None
+                self._lose(worker, "its task timed out", number, late)
         due = []
         for slot in list(self.scheduler.workers.values()):
             if slot.number in self.scheduler.workers and slot.state is WorkerState.INITIALIZING:
@@ -203,36 +248,76 @@ class Engine:
                     self._lose(slot.number, f"it was not ready after {BOOT_TIMEOUT:.0f} s")
                 else:
                     due.append(slot.created + BOOT_TIMEOUT)
+        for worker in self.scheduler.stuck(now):
+            self._recall(worker)
         self._dispatch()
-        deadline = self.scheduler.next_deadline()
-        return min([*due, *([] if deadline is None else [deadline])], default=None)
+        due += [
+            when
+            for when in (self.scheduler.next_deadline(), self.scheduler.next_stuck())
+            if when is not None
+        ]
+        return min(due, default=None)
+
+    def _recall(self, worker: int) -> int:
+        """Takes back what a worker has not started; returns how many of its tasks it has."""
+        slot = self.scheduler.workers[worker]
+        sent = self._sent[worker]
+        self._link.flush()
+        total = self._link.recall(worker)
+        if total is None:
+            return 1
+        sent.epoch = (sent.epoch + 1) & 0xFFFF
+        started = len(slot.held) - ((sent.tasks - total) & 0xFFFF)
+        back = self.scheduler.taken_back(worker, started)
+        sent.tasks -= len(back)
+        return started
 
     def _dispatch(self) -> None:
         decision = self.scheduler.decide(time.monotonic())
         for worker, number in decision.assign:
             task = self._tasks[number]
-            task.future.set_running_or_notify_cancel()
-            if task.function not in self._known[worker]:
-                self._known[worker].add(task.function)
+            sent = self._sent[worker]
+            if task.function not in sent.functions:
+                sent.functions.add(task.function)
                 data = self._functions[task.function]
                 self._send(worker, Kind.FUNCTION, task.function, (data, []))
-            self._send(worker, Kind.TASK, number, task.call, task.priority, task.submitted)
+            sent.tasks += 1
+            self._send(
+                worker, Kind.TASK, number, task.call, task.priority, task.submitted, sent.epoch
+            )
+            if self.scheduler.workers[worker].held[0] == number:
+                task.future.start()
         for _ in range(decision.start):
             worker = self._hub.spawn(self, self._name)
             self.scheduler.worker_started(worker, time.monotonic())
-            self._known[worker] = set()
+            self._sent[worker] = _Sent()
             self._send(worker, Kind.SETUP, 0, self._setup)
         if decision.start:
-            self._hub.tick()
+            self._hub.remind(time.monotonic() + BOOT_TIMEOUT)
+        elif (when := self.scheduler.next_stuck()) is not None:
+            self._hub.remind(when)
+
+    def _next_runs(self, worker: int) -> None:
+        """The worker has begun the next task that it holds."""
+        held = self.scheduler.workers[worker].held
+        if held:
+            self._tasks[held[0]].future.start()
 
     def _send(
-        self, worker: int, kind: Kind, id: int, value: Encoded, flags: int = 0, number: float = 0.0
+        self,
+        worker: int,
+        kind: Kind,
+        id: int,
+        value: Encoded,
+        flags: int = 0,
+        number: float = 0.0,
+        epoch: int = 0,
     ) -> None:
         payload, buffers = value
         if buffers or len(payload) > MAX_FRAME_BYTES - HEADER_BYTES:
             payload = _codec.spill(payload, buffers, lambda part: self._link.put(worker, part))
             flags |= SPILLED
-        self._link.send(worker, kind, id, payload, flags, number)
+        self._link.send(worker, kind, id, payload, flags, number, epoch)
 
     def _decode(self, frame: Frame) -> Any:
         if frame.flags & SPILLED:
@@ -243,14 +328,19 @@ class Engine:
         return _codec.decode(frame.payload)
 
     def _task_of(self, worker: int, frame: Frame) -> int:
-        number = self.scheduler.workers[worker].task
-        if number is None or number & 0xFFFFFFFF != frame.id:
-            raise ProtocolError(f"worker {worker} spoke of task {frame.id}, which it does not hold")
-        return number
+        slot = self.scheduler.workers[worker]
+        if slot.held and slot.held[0] & 0xFFFFFFFF == frame.id:
+            return slot.held[0]
+        for number in slot.parked:
+            if number & 0xFFFFFFFF == frame.id:
+                return number
+        raise ProtocolError(f"worker {worker} spoke of task {frame.id}, which it does not run")
 
-    def _finish(self, worker: int, kind: Kind, frame: Frame) -> None:
+    def _finish(self, worker: int, kind: Kind, frame: Frame) -> Settle:
         number = self._task_of(worker, frame)
-        future = self._tasks[number].future
+        future, function = self._tasks[number].future, self._tasks[number].function
+        seconds = self._seconds.get(function, frame.number)
+        self._seconds[function] = seconds + _SMOOTHING * (frame.number - seconds)
         error: BaseException | None = None
         value = None
         try:
@@ -262,11 +352,12 @@ class Engine:
             if kind is Kind.ERROR:
                 error, trace = value
                 error.__cause__ = RemoteTraceback(trace)
-        self.scheduler.finished(worker, time.monotonic())
+        self.scheduler.finished(worker, number, time.monotonic())
         del self._tasks[number]
-        # The next task goes out before callbacks run, which may take their time.
-        self._dispatch()
-        self._link.flush()
+        self._next_runs(worker)
+        return partial(self._settle, future, value, error)
+
+    def _settle(self, future: Future[Any], value: Any, error: BaseException | None) -> None:
         if error is None:
             future.set_result(value)
         else:
@@ -289,18 +380,31 @@ class Engine:
         self.scheduler.setup_failed(worker, str(error))
         self._break(error)
 
-    def _lose(self, worker: int, reason: str, settle: Callable[[], object] | None = None) -> None:
-        """Ends a worker, if it has not ended, and settles the future of its task."""
+    def _lose(
+        self,
+        worker: int,
+        reason: str,
+        victim: int = 0,
+        settle: Callable[[Future[Any]], object] = Future.settle_cancelled,
+    ) -> None:
+        """Ends a worker, if it has not ended, and settles the futures of what it ran.
+
+        Args:
+            worker: its number.
+            reason: why, for the message of WorkerLost.
+            victim: the task on whose account it is ended, if any.
+            settle: settles the future of that one.
+        """
+        started = self._recall(worker)
         self._hub.terminate(worker)
-        del self._known[worker]
+        del self._sent[worker]
         self._decoders = {key: d for key, d in self._decoders.items() if key[0] != worker}
-        number = self.scheduler.worker_lost(worker, reason)
-        if number is not None:
+        for number in self.scheduler.worker_lost(worker, reason, started).started:
             future = self._tasks.pop(number).future
-            if settle is None:
-                future.set_exception(WorkerLost(worker, reason))
+            if number == victim:
+                settle(future)
             else:
-                settle()
+                future.set_exception(WorkerLost(worker, reason))
         if self.scheduler.broken is not None and self.broken is None:
             self._break(BrokenWorkerPool(self.scheduler.broken))
         self._end_if_over()
@@ -323,7 +427,7 @@ class Engine:
         for worker in list(self.scheduler.workers):
             self._hub.terminate(worker)
             self.scheduler.worker_lost(worker, "the pool is over")
-        self._known.clear()
+        self._sent.clear()
         self._decoders.clear()
 
     def _register(self, function: Callable[..., Any]) -> int:

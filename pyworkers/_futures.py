@@ -27,7 +27,7 @@ class Future(concurrent.futures.Future[T]):
     It behaves as in the standard library, and ``await future`` works too.
     """
 
-    def __init__(self, hub: Waiter, task: int, take_back: Callable[[int], None]) -> None:
+    def __init__(self, hub: Waiter, task: int, take_back: Callable[[int], bool]) -> None:
         super().__init__()
         self._hub = hub
         self._take_back = take_back
@@ -61,17 +61,23 @@ class Future(concurrent.futures.Future[T]):
         """Takes the task back if it does not run yet; returns whether it is cancelled."""
         if self.done() or self.running():
             return super().cancel()
-        self._take_back(self.task)
+        if not self._take_back(self.task):
+            return False
         super().cancel()
         self.set_running_or_notify_cancel()
         return True
 
-    def cancel_running(self) -> None:
-        """Settles this future as cancelled though its task had started; for the engine."""
+    def settle_cancelled(self) -> None:
+        """Cancels this future whatever became of its task; for the engine."""
         with self._condition:
             self._state = concurrent.futures._base.PENDING
         super().cancel()
         self.set_running_or_notify_cancel()
+
+    def start(self) -> None:
+        """Notes that the task runs; for the engine."""
+        if self._state == concurrent.futures._base.PENDING:
+            self.set_running_or_notify_cancel()
 
     def report(self, done: float, total: float | None, message: str) -> None:
         """Passes progress on; for the engine."""

@@ -9,8 +9,8 @@ workers. Knows nothing of tasks.
     pool.handle <─ Hub.pump <─ Link.receive <─ shim <─ worker
 
 ``pump`` is called by whoever waits: by ``wait`` when Python blocks, by the shim's listener when
-the event loop runs. Frames are queued first and handled one by one, because a handler may settle
-a future whose callback blocks, and so pumps again: the inner pump goes on with the same queue.
+the event loop runs. Frames are queued first, then handled one by one, then futures are settled:
+a callback may block, and so pump again, and the inner pump goes on with the same queues.
 """
 
 import asyncio
@@ -38,8 +38,12 @@ _SLICE_SECONDS: Final = 0.2
 class Handler(Protocol):
     """What a pool offers to its hub."""
 
-    def handle(self, frame: Frame) -> None:
-        """Acts on a frame of one of the pool's workers."""
+    def handle(self, frame: Frame) -> Callable[[], None] | None:
+        """Acts on a frame of one of the pool's workers.
+
+        Returns:
+            What is to be done once the answers are on their way.
+        """
 
     def tick(self, now: float) -> float | None:
         """Does what is due; returns when to be called again at the latest, None if never.
@@ -147,6 +151,7 @@ class Hub:
         self._handlers: dict[int, Handler] = {}
         self._numbers = itertools.count(1)
         self._frames: deque[Frame] = deque()
+        self._settles: deque[Callable[[], None]] = deque()
         self._pumping = False
         self._due = math.inf
         self._rung: asyncio.Future[None] | None = None
@@ -178,15 +183,25 @@ class Hub:
         try:
             while self._gather(0.0 if found else milliseconds):
                 found = True
-                while self._frames:
-                    frame = self._frames.popleft()
-                    handler = self._handlers.get(frame.peer)
-                    if handler is not None:
-                        handler.handle(frame)
-                self.link.flush()
+                self._handle_all()
         finally:
             self._pumping = outer
         return found
+
+    def _handle_all(self) -> None:
+        frames, settles, handlers = self._frames, self._settles, self._handlers
+        while frames:
+            frame = frames.popleft()
+            handler = handlers.get(frame.peer)
+            if handler is not None:
+                settle = handler.handle(frame)
+                if settle is not None:
+                    settles.append(settle)
+        # The next tasks go out before callbacks run, which may take their time.
+        self.link.flush()
+        while settles:
+            settles.popleft()()
+        self.link.flush()
 
     def _gather(self, milliseconds: float) -> bool:
         if not self._frames:
@@ -204,16 +219,29 @@ class Hub:
         now = time.monotonic()
         handlers = dict.fromkeys(self._handlers.values())
         due = [when for handler in handlers if (when := handler.tick(now)) is not None]
-        self._due = min(due, default=math.inf)
+        self.link.flush()
+        self._due = math.inf
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if due:
-            try:
-                loop = asyncio.get_running_loop()
-            except RuntimeError:
-                return
-            self._timer = loop.call_later(max(0.0, self._due - now), self.tick)
+        self.remind(min(due, default=math.inf))
+
+    def remind(self, when: float) -> None:
+        """Has ``tick`` called at a time, at the latest.
+
+        Args:
+            when: seconds of ``time.monotonic``.
+        """
+        if when >= self._due:
+            return
+        self._due = when
+        if self._timer is not None:
+            self._timer.cancel()
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return
+        self._timer = loop.call_later(max(0.0, when - time.monotonic()), self.tick)
 
     def _bell_rang(self) -> None:
         if not self._pumping:

@@ -13,7 +13,7 @@ offset  type    field
 4       u8      kind
 5       u8      flags: TASK priority 0-10; OUTPUT 1 stdout, 2 stderr; bit 7 (SPILLED) says
                 that the payload is a table of bulk parts
-6       u16     unused, 0
+6       u16     epoch: TASK when it was sent, for ``Link.claim``; else 0
 8       u32     peer: the number of the worker at the other end of the channel, never reused
 12      u32     id: of the task, modulo 2**32; of the function for FUNCTION
 16      f64     number: TASK seconds since the epoch when it was submitted; RESULT and ERROR
@@ -49,6 +49,8 @@ class Kind(enum.IntEnum):
     SETUP_FAILED = 21
     LOST = 22
     """Written by the shim of the hub in the name of a worker that is gone."""
+    PARKED = 23
+    """The task is a coroutine that awaits something: its worker goes on with the next task."""
     CHUNK = 31
     """Piece of a bulk part; the shim puts them together, Python never sees one."""
 
@@ -90,6 +92,7 @@ _RUNNING = {
     Kind.RESULT: WorkerState.IDLE,
     Kind.ERROR: WorkerState.IDLE,
     Kind.PROGRESS: WorkerState.BUSY,
+    Kind.PARKED: WorkerState.BUSY,
     Kind.OUTPUT: WorkerState.BUSY,
     Kind.LOST: WorkerState.TERMINATED,
 }
@@ -137,6 +140,7 @@ class Frame(NamedTuple):
 
     kind: int
     flags: int
+    epoch: int
     peer: int
     id: int
     number: float
@@ -157,6 +161,7 @@ def write_frame(
     id: int,
     number: float,
     payload: bytes | bytearray | memoryview,
+    epoch: int = 0,
 ) -> int:
     """Writes a frame into a buffer that has room for it.
 
@@ -164,7 +169,7 @@ def write_frame(
         The offset behind it, padded.
     """
     length = HEADER_BYTES + len(payload)
-    HEADER.pack_into(target, offset, length, kind, flags, 0, peer, id & 0xFFFFFFFF, number)
+    HEADER.pack_into(target, offset, length, kind, flags, epoch, peer, id & 0xFFFFFFFF, number)
     target[offset + HEADER_BYTES : offset + length] = payload
     return offset + padded(length)
 
@@ -180,8 +185,9 @@ def read_frames(source: memoryview, end: int) -> Iterator[Frame]:
     while at < end:
         if end - at < HEADER_BYTES:
             raise ProtocolError(f"{end - at} bytes at offset {at} are no frame")
-        length, kind, flags, _, peer, id, number = unpack_from(source, at)
+        length, kind, flags, epoch, peer, id, number = unpack_from(source, at)
         if not HEADER_BYTES <= length <= min(MAX_FRAME_BYTES, end - at):
             raise ProtocolError(f"a frame at offset {at} claims {length} bytes of {end - at}")
-        yield Frame(kind, flags, peer, id, number, source[at + HEADER_BYTES : at + length])
+        payload = source[at + HEADER_BYTES : at + length]
+        yield Frame(kind, flags, epoch, peer, id, number, payload)
         at += padded(length)

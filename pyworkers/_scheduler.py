@@ -3,6 +3,12 @@
 Owns the queue, the workers' states and what each holds, and when a worker is to be started.
 Knows nothing of payloads, futures or channels: events come in by method calls, tasks and workers
 are numbers, time is handed in, and ``decide`` returns what is to be done.
+
+A worker holds tasks in the order in which it runs them; the first one runs. It is given further
+ones ahead only as long as all that it holds is expected to be done within ``WINDOW_SECONDS``, so
+that it need not wait for the hub between short tasks, and nothing waits behind a long one. Should
+something wait all the same, ``stuck`` says so, and the tasks that were not started are taken back.
+A task that turned out to be a coroutine is *parked*: it runs beside the others.
 """
 
 import heapq
@@ -17,6 +23,12 @@ DEFAULT_PRIORITY: Final = 5
 MAX_BOOT_FAILURES: Final = 3
 """So many workers in a row that end before they are ready break the pool."""
 
+WINDOW_SECONDS: Final = 0.002
+"""How much work a worker may hold ahead: many times the way to the hub and back."""
+WINDOW_TASKS: Final = 64
+STUCK_SECONDS: Final = 0.01
+"""A task that runs so long while others wait behind it, and a worker is idle, is in the way."""
+
 
 @dataclass(slots=True)
 class WorkerSlot:
@@ -26,8 +38,10 @@ class WorkerSlot:
         number: of the worker.
         state: what it is doing.
         created: when it was started, in seconds of the clock that is handed in.
-        last_used: when it last became busy or idle.
-        task: the task that it holds, None while it holds none.
+        last_used: when it last began or finished a task.
+        held: the tasks that it was given, in order; the first one runs.
+        parked: coroutines that it awaits meanwhile.
+        ahead: how many seconds what it holds is expected to take.
         tasks_done: how many it has finished.
     """
 
@@ -35,14 +49,16 @@ class WorkerSlot:
     state: WorkerState
     created: float
     last_used: float
-    task: int | None = None
+    held: deque[int] = field(default_factory=deque)
+    parked: set[int] = field(default_factory=set)
+    ahead: float = 0.0
     tasks_done: int = 0
 
 
 @dataclass(slots=True)
 class _Entry:
     priority: int
-    deadline: float | None
+    expected: float | None
     worker: int | None = None
 
 
@@ -58,24 +74,42 @@ class Decision(NamedTuple):
     start: int
 
 
+class Lost(NamedTuple):
+    """What a worker held that is gone.
+
+    Attributes:
+        started: tasks that it was running; they are over.
+        requeued: tasks that it had not started; they are queued again.
+    """
+
+    started: list[int]
+    requeued: list[int]
+
+
 @dataclass(slots=True)
 class Scheduler:
     """The state of one pool.
 
     Args:
         max_workers: how many workers may live at a time.
+        can_take_back: whether tasks that a worker has not started can be taken back.
     """
 
     max_workers: int
+    can_take_back: bool = False
     workers: dict[int, WorkerSlot] = field(default_factory=dict)
     broken: str | None = None
     """Why no worker will be started any more; None while all is well."""
+    queued: int = 0
+    """How many tasks wait for a worker."""
     _tasks: dict[int, _Entry] = field(default_factory=dict)
     _queues: list[deque[int]] = field(
         default_factory=lambda: [deque() for _ in range(MAX_PRIORITY + 1)]
     )
-    _queued: int = 0
-    _idle: deque[int] = field(default_factory=deque)
+    _idle: dict[int, None] = field(default_factory=dict)
+    """Ready workers that hold nothing, the one that waits longest first."""
+    _room: dict[int, None] = field(default_factory=dict)
+    """Workers that hold something and may hold more."""
     _deadlines: list[tuple[float, int]] = field(default_factory=list)
     _boot_failures: int = 0
 
@@ -84,13 +118,12 @@ class Scheduler:
         """How many tasks are queued or running."""
         return len(self._tasks)
 
-    @property
-    def queued(self) -> int:
-        """How many tasks wait for a worker."""
-        return self._queued
-
     def submitted(
-        self, task: int, priority: int = DEFAULT_PRIORITY, deadline: float | None = None
+        self,
+        task: int,
+        priority: int = DEFAULT_PRIORITY,
+        deadline: float | None = None,
+        expected: float | None = None,
     ) -> None:
         """A task was submitted.
 
@@ -98,25 +131,26 @@ class Scheduler:
             task: its number.
             priority: 0 (last) to 10 (first); equal ones run in order.
             deadline: when ``expired`` shall name it; None means never.
+            expected: seconds that it will take; None where that is not known.
         """
-        self._tasks[task] = _Entry(priority, deadline)
+        self._tasks[task] = _Entry(priority, expected)
         self._queues[priority].append(task)
-        self._queued += 1
+        self.queued += 1
         if deadline is not None:
             heapq.heappush(self._deadlines, (deadline, task))
 
     def cancelled(self, task: int) -> bool:
-        """A queued task is not wanted any more; returns False if it runs already, or is over."""
+        """A queued task is not wanted any more; returns False if a worker has it, or it is over."""
         entry = self._tasks.get(task)
         if entry is None or entry.worker is not None:
             return False
         del self._tasks[task]
         self._queues[entry.priority].remove(task)
-        self._queued -= 1
+        self.queued -= 1
         return True
 
     def holder(self, task: int) -> int | None:
-        """Returns the worker that runs a task; None while it is queued, or when it is over."""
+        """Returns the worker that has a task; None while it is queued, or when it is over."""
         entry = self._tasks.get(task)
         return entry.worker if entry else None
 
@@ -145,10 +179,21 @@ class Scheduler:
         slot.state = WorkerState.IDLE
         slot.last_used = now
         self._boot_failures = 0
-        self._idle.append(worker)
+        self._idle[worker] = None
 
-    def worker_lost(self, worker: int, reason: str) -> int | None:
-        """A worker is gone. Returns the task that it held, which is then over."""
+    def setup_failed(self, worker: int, reason: str) -> None:
+        """A worker cannot be prepared as the pool's user asked: the pool is of no use."""
+        self.workers[worker].state = WorkerState.ERROR
+        self.broken = reason
+
+    def worker_lost(self, worker: int, reason: str, started: int = 1) -> Lost:
+        """A worker is gone.
+
+        Args:
+            worker: its number.
+            reason: what ended it.
+            started: how many of the tasks that it held it had started.
+        """
         slot = self.workers.pop(worker)
         if slot.state in (WorkerState.INITIALIZING, WorkerState.ERROR):
             self._boot_failures += 1
@@ -156,58 +201,120 @@ class Scheduler:
                 self.broken = (
                     f"{self._boot_failures} workers in a row did not start; the last: {reason}"
                 )
-        elif slot.state is WorkerState.IDLE:
-            self._idle.remove(worker)
-        if slot.task is not None:
-            del self._tasks[slot.task]
-        return slot.task
+        self._idle.pop(worker, None)
+        self._room.pop(worker, None)
+        held = list(slot.held)
+        running = [*slot.parked, *held[:started]]
+        for task in running:
+            del self._tasks[task]
+        self._requeue(held[started:])
+        return Lost(running, held[started:])
 
-    def setup_failed(self, worker: int, reason: str) -> None:
-        """A worker cannot be prepared as the pool's user asked: the pool is of no use."""
-        self.workers[worker].state = WorkerState.ERROR
-        self.broken = reason
+    def taken_back(self, worker: int, started: int) -> list[int]:
+        """The tasks that a worker had not started are queued again, and returned.
 
-    def finished(self, worker: int, now: float) -> int:
-        """A worker is done with its task, which it returns."""
+        Args:
+            worker: its number.
+            started: how many of the tasks that it holds it has started.
+        """
         slot = self.workers[worker]
-        task = slot.task
-        assert task is not None
-        slot.task = None
-        slot.state = WorkerState.IDLE
-        slot.last_used = now
+        back = [slot.held.pop() for _ in range(len(slot.held) - started)][::-1]
+        slot.ahead -= sum(self._tasks[task].expected or 0.0 for task in back)
+        self._requeue(back)
+        self._update(slot)
+        return back
+
+    def _requeue(self, tasks: list[int]) -> None:
+        for task in reversed(tasks):
+            entry = self._tasks[task]
+            entry.worker = None
+            self._queues[entry.priority].appendleft(task)
+        self.queued += len(tasks)
+
+    def parked(self, worker: int, task: int, now: float) -> None:
+        """A worker awaits a task that it holds first, and goes on with the next."""
+        slot = self.workers[worker]
+        self._next(slot, now)
+        slot.parked.add(task)
+        self._update(slot)
+
+    def finished(self, worker: int, task: int, now: float) -> None:
+        """A worker is done with a parked task, or with the first one that it holds."""
+        slot = self.workers[worker]
+        if task in slot.parked:
+            slot.parked.remove(task)
+        else:
+            self._next(slot, now)
         slot.tasks_done += 1
-        self._idle.append(worker)
         del self._tasks[task]
-        return task
+        self._update(slot)
+
+    def _next(self, slot: WorkerSlot, now: float) -> None:
+        task = slot.held.popleft()
+        slot.ahead = max(0.0, slot.ahead - (self._tasks[task].expected or 0.0))
+        slot.last_used = now
+
+    def _update(self, slot: WorkerSlot) -> None:
+        """Puts a worker where it belongs by what it holds now."""
+        self._idle.pop(slot.number, None)
+        self._room.pop(slot.number, None)
+        if not slot.held:
+            slot.state = WorkerState.BUSY if slot.parked else WorkerState.IDLE
+            slot.ahead = 0.0
+            self._idle[slot.number] = None
+            return
+        slot.state = WorkerState.BUSY
+        known = self._tasks[slot.held[0]].expected is not None
+        if known and slot.ahead < WINDOW_SECONDS and len(slot.held) < WINDOW_TASKS:
+            self._room[slot.number] = None
 
     def decide(self, now: float) -> Decision:
-        """Says what is to be done, and takes it as done.
-
-        The idle worker that waited longest gets the next task, so that all keep warm.
-        """
+        """Says what is to be done, and takes it as done."""
         assign = []
-        while self._queued and self._idle:
-            worker = self._idle.popleft()
-            task = self._next_task()
+        while self.queued and (self._idle or self._room):
+            queue = next(queue for queue in reversed(self._queues) if queue)
+            expected = self._tasks[queue[0]].expected
+            if self._idle:
+                worker = next(iter(self._idle))
+            elif expected is not None and expected < WINDOW_SECONDS:
+                worker = next(iter(self._room))
+            else:
+                break
+            task = queue.popleft()
+            self.queued -= 1
             slot = self.workers[worker]
-            slot.task = task
-            slot.state = WorkerState.BUSY
-            slot.last_used = now
+            if not slot.held:
+                slot.last_used = now
+            slot.held.append(task)
+            slot.ahead += expected or 0.0
             self._tasks[task].worker = worker
+            self._update(slot)
             assign.append((worker, task))
         start = 0
-        if self._queued and self.broken is None:
+        if self.queued and self.broken is None:
             room = self.max_workers - len(self.workers)
             if room > 0:
                 starting = sum(
                     slot.state is WorkerState.INITIALIZING for slot in self.workers.values()
                 )
-                start = max(0, min(room, self._queued - starting))
+                start = max(0, min(room, self.queued - starting))
         return Decision(assign, start)
 
-    def _next_task(self) -> int:
-        for queue in reversed(self._queues):
-            if queue:
-                self._queued -= 1
-                return queue.popleft()
-        raise AssertionError("no task is queued")
+    def stuck(self, now: float) -> list[int]:
+        """Returns the workers from which tasks should be taken back, because another is idle."""
+        if self.queued or not self._idle or not self.can_take_back:
+            return []
+        return [
+            slot.number
+            for slot in self.workers.values()
+            if len(slot.held) > 1 and now - slot.last_used >= STUCK_SECONDS
+        ]
+
+    def next_stuck(self) -> float | None:
+        """Returns when ``stuck`` may have something to say; None if nothing waits."""
+        if self.queued or not self._idle or not self.can_take_back:
+            return None
+        return min(
+            (s.last_used + STUCK_SECONDS for s in self.workers.values() if len(s.held) > 1),
+            default=None,
+        )

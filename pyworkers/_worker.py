@@ -5,6 +5,7 @@ nothing of other workers, nor of how frames travel.
 """
 
 import asyncio
+import contextvars
 import inspect
 import os
 import sys
@@ -12,6 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Coroutine
 from pathlib import Path
+from types import CoroutineType
 from typing import Any, Final
 
 from pyworkers import _codec, _js
@@ -23,6 +25,8 @@ from pyworkers.errors import PayloadError
 _LINGER_MS: Final = 20.0
 """An idle worker blocks this long for the next frame before its event loop waits for it: waking
 from Atomics.wait is several times faster than a turn of the loop."""
+
+_task: contextvars.ContextVar[int] = contextvars.ContextVar("task")
 
 current: "Worker | None" = None
 """The worker that this interpreter is, or whose task it is running."""
@@ -44,8 +48,6 @@ class Worker:
     def __init__(self, link: Link, peer: int) -> None:
         self.link = link
         self.peer = peer
-        self.task = 0
-        """The task that runs now."""
         self._functions: dict[int, Any] = {}
         self._running: set[asyncio.Future[None]] = set()
         self._handlers: dict[int, Callable[[Frame], None]] = {
@@ -73,7 +75,7 @@ class Worker:
     def progress(self, done: float, total: float | None, message: str) -> None:
         """Tells the hub how far the current task is."""
         data, _ = _codec.encode((done, total, message))
-        self.link.send(self.peer, Kind.PROGRESS, self.task, data)
+        self.link.send(self.peer, Kind.PROGRESS, _task.get(), data)
         self.link.flush()
 
     def _decode(self, frame: Frame) -> Any:
@@ -156,13 +158,16 @@ class Worker:
 
     def _run_task(self, frame: Frame) -> None:
         global current  # noqa: PLW0603
+        if not self.link.claim(self.peer, frame.epoch):
+            return
         outer, current = current, self
-        self.task = frame.id
+        _task.set(frame.id)
         started = time.perf_counter()
         try:
             function_id, args, kwargs = self._decode(frame)
             value = self._function(function_id)(*args, **kwargs)
-            if inspect.iscoroutine(value):
+            if type(value) is CoroutineType:
+                self.link.send(self.peer, Kind.PARKED, frame.id, b"")
                 self._spawn(self._finish(frame.id, value, started))
                 return
         except BaseException as error:
@@ -173,7 +178,6 @@ class Worker:
             current = outer
 
     async def _finish(self, task: int, work: Coroutine[Any, Any, Any], started: float) -> None:
-        self.task = task
         try:
             value = await work
         except BaseException as error:

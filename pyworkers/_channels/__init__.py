@@ -23,7 +23,14 @@ class Link(Protocol):
     """Whether ``receive`` may wait."""
 
     def send(
-        self, peer: int, kind: int, id: int, payload: Payload, flags: int = 0, number: float = 0.0
+        self,
+        peer: int,
+        kind: int,
+        id: int,
+        payload: Payload,
+        flags: int = 0,
+        number: float = 0.0,
+        epoch: int = 0,
     ) -> None:
         """Queues a frame; it leaves with the next ``flush``, or earlier."""
 
@@ -45,6 +52,26 @@ class Link(Protocol):
 
     def take(self, peer: int, token: int, length: int) -> bytearray:
         """Copies a bulk part in, once."""
+
+    def claim(self, peer: int, epoch: int) -> bool:
+        """Says whether a task may be started: False if the hub has taken it back.
+
+        Also flushes, so that no result waits behind a task that may be long.
+
+        Args:
+            peer: the hub's.
+            epoch: of the task's frame.
+        """
+
+    def recall(self, peer: int) -> int | None:
+        """Takes back every task that a worker was sent and has not started.
+
+        From now on, tasks for it must bear the next epoch.
+
+        Returns:
+            How many it has started since it lives, modulo 2**16; None where nothing that was sent
+            can be taken back.
+        """
 
     def close(self, peer: int) -> None:
         """Forgets a peer; what it still says is dropped."""

@@ -34,14 +34,25 @@ class HeapLink:
         self._shim_receive = shim.receive
         self._shim_put = shim.put
         self._shim_take = shim.take
+        self._shim_claim = shim.claim
+        self._shim_recall = getattr(shim, "recall", None)
         self._shim_close = shim.close
 
     def send(
-        self, peer: int, kind: int, id: int, payload: Payload, flags: int = 0, number: float = 0.0
+        self,
+        peer: int,
+        kind: int,
+        id: int,
+        payload: Payload,
+        flags: int = 0,
+        number: float = 0.0,
+        epoch: int = 0,
     ) -> None:
         if self._used + padded(HEADER_BYTES + len(payload)) > _MAILBOX_BYTES:
             self.flush()
-        self._used = write_frame(self._mailbox, self._used, kind, flags, peer, id, number, payload)
+        self._used = write_frame(
+            self._mailbox, self._used, kind, flags, peer, id, number, payload, epoch
+        )
 
     def flush(self) -> None:
         if self._used:
@@ -58,6 +69,14 @@ class HeapLink:
         target = bytearray(length)
         self._shim_take(peer, token, target)
         return target
+
+    def claim(self, peer: int, epoch: int) -> bool:
+        used, self._used = self._used, 0
+        return bool(self._shim_claim(peer, used, epoch))
+
+    def recall(self, peer: int) -> int | None:
+        self.flush()
+        return int(self._shim_recall(peer)) if self._shim_recall is not None else None
 
     def close(self, peer: int) -> None:
         self.flush()

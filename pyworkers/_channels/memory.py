@@ -35,12 +35,19 @@ class MemoryLink:
         return other
 
     def send(
-        self, peer: int, kind: int, id: int, payload: Payload, flags: int = 0, number: float = 0.0
+        self,
+        peer: int,
+        kind: int,
+        id: int,
+        payload: Payload,
+        flags: int = 0,
+        number: float = 0.0,
+        epoch: int = 0,
     ) -> None:
         other = self._others.get(peer)
         if other is not None:
             frame = bytearray(padded(HEADER_BYTES + len(payload)))
-            write_frame(frame, 0, kind, flags, peer, id, number, payload)
+            write_frame(frame, 0, kind, flags, peer, id, number, payload, epoch)
             other._frames.append(frame)
 
     def flush(self) -> None:
@@ -60,6 +67,13 @@ class MemoryLink:
 
     def take(self, peer: int, token: int, length: int) -> bytearray:
         return self._parts.pop((peer, token))
+
+    def claim(self, peer: int, epoch: int) -> bool:
+        self.flush()
+        return True
+
+    def recall(self, peer: int) -> int | None:
+        return None
 
     def close(self, peer: int) -> None:
         self._others.pop(peer, None)

@@ -45,6 +45,81 @@ def test_two_workers_sum_2000_tasks_exactly(hub: Hub) -> None:
     assert "2 idle of 2 workers" in repr_
 
 
+def test_short_tasks_do_not_wait_behind_a_long_one(hub: Hub) -> None:
+    """B-17 in part: a worker holds several tasks ahead; those that it has not started are taken
+    back when another worker is idle, and each runs exactly once."""
+    runs, order = hub.run(
+        """
+        def nap(seconds):
+            sys.runs = getattr(sys, "runs", 0) + 1
+            if seconds: time.sleep(seconds)
+            return os.getpid()
+        def runs():
+            time.sleep(0.05)
+            return os.getpid(), sys.runs
+        async with WorkerPool(2) as pool:
+            naps = 0
+            while len({await f for f in [pool.submit(nap, 0) for _ in range(300)]}) < 2:
+                naps += 300
+            naps += 300
+            long = pool.submit(nap, 1.5)
+            short = [pool.submit(nap, 0) for _ in range(100)]
+            order = [future is long async for future in pool.as_completed([long, *short])]
+            counts = {}
+            while len(counts) < 2:
+                counts |= [await f for f in [pool.submit(runs), pool.submit(runs)]]
+        return sum(counts.values()) - naps, order.index(True)
+        """
+    )
+    assert runs == 101
+    if hub.mode == "shared":
+        assert order == 100
+
+
+def test_queued_tasks_can_be_cancelled_wherever_they_wait(hub: Hub) -> None:
+    """B-03 C-07 in part: a cancelled task never runs, a task that runs is not cancelled."""
+    cancelled, ran = hub.run(
+        """
+        import random
+        def note(n):
+            sys.notes = [*getattr(sys, "notes", []), n]
+        async with WorkerPool(1) as pool:
+            for n in range(100):
+                await pool.submit(note, -1)
+            futures = [pool.submit(note, n) for n in range(300)]
+            random.Random(7).shuffle(futures)
+            cancelled = sum(future.cancel() for future in futures[:150])
+            await asyncio.wait([asyncio.wrap_future(f) for f in futures])
+            ran = [n for n in await pool.submit(lambda: sys.notes) if n >= 0]
+            return cancelled, len(ran) == len(set(ran)) == 300 - cancelled
+        """
+    )
+    assert 0 < cancelled <= 150
+    assert ran
+
+
+def test_awaiting_tasks_share_a_worker(hub: Hub) -> None:
+    """X-06 in part: coroutines run beside each other and beside plain tasks."""
+    outcome = hub.run(
+        """
+        async def meet(name, other):
+            sys.here = {*getattr(sys, "here", ()), name}
+            while other not in sys.here:
+                await asyncio.sleep(0.005)
+            from pyworkers import task
+            task.progress(1, 1, name)
+            return name
+        heard = []
+        async with WorkerPool(1) as pool:
+            futures = [pool.submit(meet, "a", "b"), pool.submit(meet, "b", "a")]
+            for future in futures:
+                future.add_progress_callback(lambda done, total, name: heard.append(name))
+            return await pool.submit(abs, -1), [await f for f in futures], sorted(heard)
+        """
+    )
+    assert outcome == [1, ["a", "b"], ["a", "b"]]
+
+
 def test_map_keeps_order_and_streams(hub: Hub) -> None:
     """X-01: results come in order, with any chunk size."""
     sums = hub.run(

@@ -77,7 +77,7 @@ def test_a_run_on_one_worker_has_nothing_to_compare_with(page: Page, isolated_ur
     expect(page.locator("#comparison")).to_have_text("needs more than one worker")
 
 
-def test_cancel_stops_running_tasks_and_the_page_can_run_again(
+def test_a_cancelled_run_stops_soon_and_the_page_can_run_again(
     page: Page, isolated_url: str
 ) -> None:
     page.goto(f"{isolated_url}/01-stdlib/?workers=2")
