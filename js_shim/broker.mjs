@@ -6,7 +6,6 @@
  * loop). Owns the assets and the threads; knows nothing of frames or tasks.
  */
 
-import { fetchAssets } from "./boot.mjs";
 import { checked } from "./protocol.mjs";
 import { bury } from "./ring.mjs";
 import { startThread } from "./thread.mjs";
@@ -36,12 +35,13 @@ import { startThread } from "./thread.mjs";
 /** @implements {BrokerLike} */
 export class Broker {
   /**
-   * @param {import("./boot.mjs").Site} site
    * @param {string} workerURL of worker.mjs
+   * @param {() => Promise<import("./boot.mjs").Assets>} load gets the assets; called again after
+   *   a failure
    */
-  constructor(site, workerURL) {
-    this.site = site;
+  constructor(workerURL, load) {
     this.workerURL = workerURL;
+    this.load = load;
     /** @type {Promise<import("./boot.mjs").Assets> | undefined} */
     this.loading = undefined;
     /** @type {import("./boot.mjs").Assets | undefined} */
@@ -55,7 +55,7 @@ export class Broker {
 
   /** @returns {Promise<import("./boot.mjs").Assets>} fetched once; a failure is not kept */
   assets() {
-    this.loading ??= fetchAssets(this.site).then(
+    this.loading ??= this.load().then(
       (assets) => {
         this.loaded = assets;
         return assets;

@@ -76,6 +76,8 @@ export class Connection {
   #lastId = 0;
   /** @type {PyworkersError | undefined} */
   #over;
+  /** @type {(assets: import("./boot.mjs").Assets) => void} */
+  #loaded = () => {};
 
   /**
    * @param {import("./boot.mjs").Site} site
@@ -90,19 +92,18 @@ export class Connection {
     const page = new MessageChannel();
     const brokerage = new MessageChannel();
     this.port = page.port1;
-    this.broker = new Broker(site, workerURL);
+    /** @type {Promise<import("./boot.mjs").Assets>} */
+    const assets = new Promise((resolve) => {
+      this.#loaded = resolve;
+    });
+    this.broker = new Broker(workerURL, () => assets);
     serveBroker(brokerage.port1, this.broker);
     this.hub = startThread(workerURL, "pyworkers hub", {
       died: (reason) => this.#end(`the hub ended: ${reason}`),
     });
     this.port.onmessage = ({ data }) => this.#heard(data);
-    this.broker.assets().then(
-      (assets) => {
-        const ports = { page: page.port2, broker: brokerage.port2 };
-        this.hub.post({ kind: "boot", role: "hub", assets, ...ports }, Object.values(ports));
-      },
-      (error) => this.#end(error.message),
-    );
+    const ports = { page: page.port2, broker: brokerage.port2 };
+    this.hub.post({ kind: "boot", role: "hub", site, ...ports }, Object.values(ports));
   }
 
   /**
@@ -190,9 +191,10 @@ export class Connection {
 
   /** @param {any} data */
   #heard(data) {
-    const message = checked(data, ["ready", "result", "error", "progress", "output"]);
+    const message = checked(data, ["assets", "ready", "result", "error", "progress", "output"]);
     if (message.kind === "output") this.onOutput(message);
     else if (message.kind === "progress") this.#pending.get(message.id)?.onProgress?.(message);
+    else if (message.kind === "assets") this.#loaded(message.assets);
     else if (message.kind === "ready") this.#settle(0)?.resolve(message);
     else if (message.kind === "result") this.#settle(message.id)?.resolve(message.value);
     else {

@@ -5,7 +5,7 @@
  * pools: Python numbers the workers and decides.
  */
 
-import { inNode } from "./boot.mjs";
+import { fetchAssets, inNode } from "./boot.mjs";
 import { Broker, RemoteBroker } from "./broker.mjs";
 import { PortLink, RingLink } from "./link.mjs";
 import { bellMemory, channelMemory, Doorbell } from "./ring.mjs";
@@ -95,13 +95,14 @@ export class Hub {
  * A broker for a hub that pyworkers did not start itself.
  * @param {import("./boot.mjs").Site} site
  * @param {string} workerURL of a script that runs worker.mjs
- * @param {boolean} separate whether the broker needs a thread of its own
+ * @param {boolean} separate whether it gets a thread of its own: in browsers, so that a page's
+ *   frames do not wait for the compiler, and a blocked worker can still have workers
  * @returns {{broker: import("./broker.mjs").BrokerLike, ready: Promise<unknown>}} blocking is safe
  *   once `ready` has resolved: before it, the broker could not start workers meanwhile
  */
 export function startBroker(site, workerURL, separate) {
   if (!separate) {
-    const broker = new Broker(site, workerURL);
+    const broker = new Broker(workerURL, () => fetchAssets(site));
     return { broker, ready: broker.assets() };
   }
   const worker = new Worker(workerURL, { type: "module", name: "pyworkers broker" });

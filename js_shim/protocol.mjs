@@ -52,6 +52,7 @@ export const MESSAGES = Object.freeze({
   exec: { id: "id", source: "string", filename: "string", argv: "strings?" },
   cancel: { id: "id" },
   // hub to page
+  assets: { assets: "object" },
   ready: { mode: "string", reason: "string" },
   result: { id: "id", value: "any" },
   error: { id: "id", name: "string", message: "string", pythonTraceback: "string" },

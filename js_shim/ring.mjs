@@ -41,14 +41,22 @@ const DATA = 2048;
 /** Bytes of each ring: a power of two, several times the largest frame. */
 export const RING_BYTES = 262_144;
 
-/** Loads before a wait: about 10 us, short enough not to starve a machine with two cores. */
-const SPINS = 2_000;
+/**
+ * Loads before a wait, a few ns each. Spinning saves a wake-up from Atomics.wait where the other
+ * thread answers soon and has a core of its own, and takes time from it where it has not. So a
+ * long spin is tried now and then, and kept up for as long as it succeeds.
+ */
+const LONG_SPIN = 8_000;
+const SHORT_SPIN = 200;
+const TRY_EVERY = 32;
 
 /** A word that counts events, on which one thread waits and which any thread rings. */
 export class Doorbell {
   /** @param {SharedArrayBuffer} memory of a channel, or of `bellMemory()` */
   constructor(memory) {
     this.words = new Int32Array(memory);
+    this.spins = SHORT_SPIN;
+    this.waits = 0;
   }
 
   ring() {
@@ -67,9 +75,11 @@ export class Doorbell {
    * @param {number} milliseconds at most this long
    */
   wait(seen, milliseconds) {
-    for (let i = 0; i < SPINS; i++) {
+    if (++this.waits % TRY_EVERY === 0) this.spins = LONG_SPIN;
+    for (let i = 0; i < this.spins; i++) {
       if (Atomics.load(this.words, BELL) !== seen) return;
     }
+    this.spins = SHORT_SPIN;
     Atomics.add(this.words, SLEEPERS, 1);
     Atomics.wait(this.words, BELL, seen, milliseconds);
     Atomics.sub(this.words, SLEEPERS, 1);

@@ -5,7 +5,7 @@
  * with it. Knows nothing of tasks; Python does what the frames say.
  */
 
-import { boot, inNode } from "./boot.mjs";
+import { boot, fetchAssets, inNode } from "./boot.mjs";
 import { Broker, RemoteBroker, serveBroker } from "./broker.mjs";
 import { detect, Hub } from "./hub.mjs";
 import { PortLink, RingLink } from "./link.mjs";
@@ -102,8 +102,11 @@ function openLink(heap, peer, channel) {
  * @param {any} init
  * @param {(reason: string) => void} fatal
  */
-async function runHub({ assets, page, broker }, fatal) {
+async function runHub({ site, page, broker }, fatal) {
   try {
+    // Here and not on the page, whose frames would wait for the compiler.
+    const assets = await fetchAssets(site);
+    page.postMessage({ kind: "assets", assets });
     const say = (/** @type {string} */ stream) => {
       const decoder = new TextDecoder();
       return (/** @type {Uint8Array} */ bytes) => {
@@ -135,4 +138,7 @@ async function runHub({ assets, page, broker }, fatal) {
 const { message, fatal } = await entered();
 if (message.role === "worker") await runWorker(message, fatal);
 else if (message.role === "hub") await runHub(message, fatal);
-else serveBroker(message.port, new Broker(message.site, message.workerURL));
+else {
+  const { site, workerURL, port } = message;
+  serveBroker(port, new Broker(workerURL, () => fetchAssets(site)));
+}

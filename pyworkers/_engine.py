@@ -321,9 +321,7 @@ class Engine:
 
     def _decode(self, frame: Frame) -> Any:
         if frame.flags & SPILLED:
-            data, buffers = _codec.gather(
-                frame.payload, lambda token, length: self._link.take(frame.peer, token, length)
-            )
+            data, buffers = _codec.gather(frame.payload, partial(self._link.take, frame.peer))
             return _codec.decode(data, buffers)
         return _codec.decode(frame.payload)
 
@@ -341,10 +339,20 @@ class Engine:
         future, function = self._tasks[number].future, self._tasks[number].function
         seconds = self._seconds.get(function, frame.number)
         self._seconds[function] = seconds + _SMOOTHING * (frame.number - seconds)
+        if frame.flags & SPILLED:
+            data, buffers = _codec.gather(frame.payload, partial(self._link.take, worker))
+        else:
+            data, buffers = bytes(frame.payload), []
+        self.scheduler.finished(worker, number, time.monotonic())
+        del self._tasks[number]
+        self._next_runs(worker)
+        return partial(self._settle, future, kind, data, buffers)
+
+    def _settle(self, future: Future[Any], kind: Kind, data: Any, buffers: list[bytearray]) -> None:
         error: BaseException | None = None
         value = None
         try:
-            value = self._decode(frame)
+            value = _codec.decode(data, buffers)
         except PayloadError as unreadable:
             error = PayloadError(f"what the task returned cannot be read here: {unreadable}")
             error.__cause__ = unreadable.__cause__
@@ -352,12 +360,6 @@ class Engine:
             if kind is Kind.ERROR:
                 error, trace = value
                 error.__cause__ = RemoteTraceback(trace)
-        self.scheduler.finished(worker, number, time.monotonic())
-        del self._tasks[number]
-        self._next_runs(worker)
-        return partial(self._settle, future, value, error)
-
-    def _settle(self, future: Future[Any], value: Any, error: BaseException | None) -> None:
         if error is None:
             future.set_result(value)
         else:

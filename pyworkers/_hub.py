@@ -79,11 +79,11 @@ class ThreadStaff:
 
     def __init__(self, mode: Mode, on_bell: Callable[[], object]) -> None:
         found = capabilities()
-        self._nested = found.nested
-        self._shim = _js.open_hub(mode, separate_broker=found.nested)
+        self._separate_broker = not found.node
+        self._shim = _js.open_hub(mode, self._separate_broker)
         self.link: Link = HeapLink(self._shim.link, mode == "shared" and found.blocking_wait)
         self._shim.link.listen(_js.proxy(on_bell))
-        self._blocking_is_safe = _js.broker_ready(found.nested) is None
+        self._blocking_is_safe = _js.broker_ready(self._separate_broker) is None
 
     def spawn(self, peer: int, name: str) -> None:
         self._shim.spawn(peer, name, _js.to_uint8array(start_archive()))
@@ -106,7 +106,7 @@ class ThreadStaff:
         _js.block_on(self.ready())
 
     async def ready(self) -> None:
-        starting = _js.broker_ready(self._nested)
+        starting = _js.broker_ready(self._separate_broker)
         if starting is not None:
             await starting
         self._blocking_is_safe = True

@@ -66,6 +66,7 @@ MESSAGES: Final[dict[str, dict[str, str]]] = {
     },
     "exec": {"id": "id", "source": "string", "filename": "string", "argv": "strings?"},
     "cancel": {"id": "id"},
+    "assets": {"assets": "object"},
     "ready": {"mode": "string", "reason": "string"},
     "result": {"id": "id", "value": "any"},
     "error": {"id": "id", "name": "string", "message": "string", "pythonTraceback": "string"},

@@ -6,7 +6,8 @@ are numbers, time is handed in, and ``decide`` returns what is to be done.
 
 A worker holds tasks in the order in which it runs them; the first one runs. It is given further
 ones ahead only as long as all that it holds is expected to be done within ``WINDOW_SECONDS``, so
-that it need not wait for the hub between short tasks, and nothing waits behind a long one. Should
+that it need not wait for the hub between short tasks, and nothing waits behind a long one; where
+tasks can be taken back, it holds one ahead behind somewhat longer ones too. Should
 something wait all the same, ``stuck`` says so, and the tasks that were not started are taken back.
 A task that turned out to be a coroutine is *parked*: it runs beside the others.
 """
@@ -26,6 +27,8 @@ MAX_BOOT_FAILURES: Final = 3
 WINDOW_SECONDS: Final = 0.002
 """How much work a worker may hold ahead: many times the way to the hub and back."""
 WINDOW_TASKS: Final = 64
+ONE_AHEAD_SECONDS: Final = 0.1
+"""A worker that is busy for at most so long holds one task ahead, if it can be taken back."""
 STUCK_SECONDS: Final = 0.01
 """A task that runs so long while others wait behind it, and a worker is idle, is in the way."""
 
@@ -110,6 +113,8 @@ class Scheduler:
     """Ready workers that hold nothing, the one that waits longest first."""
     _room: dict[int, None] = field(default_factory=dict)
     """Workers that hold something and may hold more."""
+    _ahead: set[int] = field(default_factory=set)
+    """Workers that hold more than the task that they run."""
     _deadlines: list[tuple[float, int]] = field(default_factory=list)
     _boot_failures: int = 0
 
@@ -203,6 +208,7 @@ class Scheduler:
                 )
         self._idle.pop(worker, None)
         self._room.pop(worker, None)
+        self._ahead.discard(worker)
         held = list(slot.held)
         running = [*slot.parked, *held[:started]]
         for task in running:
@@ -258,25 +264,33 @@ class Scheduler:
         """Puts a worker where it belongs by what it holds now."""
         self._idle.pop(slot.number, None)
         self._room.pop(slot.number, None)
+        self._ahead.discard(slot.number)
         if not slot.held:
             slot.state = WorkerState.BUSY if slot.parked else WorkerState.IDLE
             slot.ahead = 0.0
             self._idle[slot.number] = None
             return
         slot.state = WorkerState.BUSY
-        known = self._tasks[slot.held[0]].expected is not None
-        if known and slot.ahead < WINDOW_SECONDS and len(slot.held) < WINDOW_TASKS:
+        count = len(slot.held)
+        if count > 1:
+            self._ahead.add(slot.number)
+        if self._tasks[slot.held[0]].expected is None:
+            return
+        if (slot.ahead < WINDOW_SECONDS and count < WINDOW_TASKS) or (
+            self.can_take_back and count == 1 and slot.ahead < ONE_AHEAD_SECONDS
+        ):
             self._room[slot.number] = None
 
     def decide(self, now: float) -> Decision:
         """Says what is to be done, and takes it as done."""
         assign = []
+        longest = ONE_AHEAD_SECONDS if self.can_take_back else WINDOW_SECONDS
         while self.queued and (self._idle or self._room):
             queue = next(queue for queue in reversed(self._queues) if queue)
             expected = self._tasks[queue[0]].expected
             if self._idle:
                 worker = next(iter(self._idle))
-            elif expected is not None and expected < WINDOW_SECONDS:
+            elif expected is not None and expected < longest:
                 worker = next(iter(self._room))
             else:
                 break
@@ -305,16 +319,13 @@ class Scheduler:
         if self.queued or not self._idle or not self.can_take_back:
             return []
         return [
-            slot.number
-            for slot in self.workers.values()
-            if len(slot.held) > 1 and now - slot.last_used >= STUCK_SECONDS
+            worker
+            for worker in self._ahead
+            if now - self.workers[worker].last_used >= STUCK_SECONDS
         ]
 
     def next_stuck(self) -> float | None:
         """Returns when ``stuck`` may have something to say; None if nothing waits."""
-        if self.queued or not self._idle or not self.can_take_back:
+        if not self._ahead or self.queued or not self._idle or not self.can_take_back:
             return None
-        return min(
-            (s.last_used + STUCK_SECONDS for s in self.workers.values() if len(s.held) > 1),
-            default=None,
-        )
+        return min(self.workers[worker].last_used for worker in self._ahead) + STUCK_SECONDS

@@ -135,7 +135,7 @@ def test_a_missing_asset_is_named(page: Page, isolated_url: str) -> None:
             return connect().then(() => "connected", (error) => error.message);
         }"""
     )
-    assert message.startswith("cannot load ")
+    assert message.startswith("the hub ended: Error: cannot load ")
     assert message.endswith("/pyodide/python_stdlib.zip: HTTP 404")
 
 
