@@ -105,7 +105,7 @@ export function checked(message, kinds) {
     }
   }
   for (const field of Object.keys(/** @type {object} */ (message))) {
-    if (field !== "kind" && !(field in fields)) {
+    if (field !== "kind" && !Object.hasOwn(fields, field)) {
       throw new ProtocolError(`message ${kind}: unknown field ${field}`);
     }
   }

@@ -26,6 +26,10 @@ SPILL_BYTES: Final = 32_768
 """What is smaller travels inside its frame."""
 
 _LIFT_ITEMS: Final = 64
+_CONTAINERS: Final = frozenset({tuple, list, dict})
+_LIFTABLE: Final = _CONTAINERS | {bytes, bytearray, memoryview, array}
+_MAX_PARTS: Final = 1_000
+"""So many parts have room in the table of one frame, beside a pickle that is not spilled."""
 _COUNT: Final = struct.Struct("<I")
 _PART: Final = struct.Struct("<II")
 
@@ -34,7 +38,10 @@ Take = Callable[[int, int], bytearray]
 
 
 def _view(buffer: Any, format: str, shape: tuple[int, ...]) -> memoryview:
-    return memoryview(buffer).cast("B").cast(format, shape)  # type: ignore[call-overload,no-any-return]
+    view: Any = memoryview(buffer)
+    if 0 in shape:  # which cast refuses
+        return view.cast("B").cast(format)  # type: ignore[no-any-return]
+    return view.cast("B").cast(format, shape)  # type: ignore[no-any-return]
 
 
 def _array(typecode: str, buffer: Any) -> "array[Any]":
@@ -60,7 +67,7 @@ class _Lifted:
 
 
 def _reduce_view(view: memoryview) -> tuple[Any, ...]:
-    if not view.c_contiguous:
+    if not view.nbytes or not view.c_contiguous:
         return _view, (view.tobytes(), view.format, view.shape)
     return _view, (pickle.PickleBuffer(view), view.format, view.shape)
 
@@ -69,30 +76,36 @@ def _reduce_array(values: "array[Any]") -> tuple[Any, ...]:
     return _array, (values.typecode, pickle.PickleBuffer(values))
 
 
-def _lift(value: Any, depth: int) -> Any:
-    """Replaces large bytes-like values by stand-ins, in plain containers near the surface."""
+def _lift(value: Any, depth: int, seen: dict[int, Any]) -> Any:
+    """Replaces large bytes-like values by stand-ins, in plain containers near the surface.
+
+    What is one object stays one: ``seen`` maps the identities of what was lifted to the stand-ins.
+    """
     kind = type(value)
+    if kind not in _LIFTABLE or (kind in _CONTAINERS and (not depth or len(value) > _LIFT_ITEMS)):
+        return value
+    known = seen.get(id(value))
+    if known is not None:
+        return known
+    lifted = value
     if kind is bytes:
         if len(value) >= SPILL_BYTES:
-            return _Lifted((bytes, (pickle.PickleBuffer(value),)))
+            lifted = _Lifted((bytes, (pickle.PickleBuffer(value),)))
     elif kind is bytearray:
         if len(value) >= SPILL_BYTES:
-            return _Lifted((_bytearray, (pickle.PickleBuffer(value),)))
+            lifted = _Lifted((_bytearray, (pickle.PickleBuffer(value),)))
     elif kind is memoryview:
-        return _Lifted(_reduce_view(value))
+        lifted = _Lifted(_reduce_view(value))
     elif kind is array:
         if len(value) * value.itemsize >= SPILL_BYTES:
-            return _Lifted(_reduce_array(value))
-    elif depth and kind in (tuple, list):
-        if len(value) <= _LIFT_ITEMS:
-            lifted = [_lift(item, depth - 1) for item in value]
-            if any(a is not b for a, b in zip(lifted, value, strict=True)):
-                return kind(lifted)
-    elif depth and kind is dict and len(value) <= _LIFT_ITEMS:
-        lifted = [_lift(item, depth - 1) for item in value.values()]
-        if any(a is not b for a, b in zip(lifted, value.values(), strict=True)):
-            return dict(zip(value, lifted, strict=True))
-    return value
+            lifted = _Lifted(_reduce_array(value))
+    else:
+        items = list(value.values()) if kind is dict else list(value)
+        new = [_lift(item, depth - 1, seen) for item in items]
+        if any(a is not b for a, b in zip(new, items, strict=True)):
+            lifted = dict(zip(value, new, strict=True)) if kind is dict else kind(new)
+    seen[id(value)] = lifted
+    return lifted
 
 
 class _ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
@@ -137,12 +150,15 @@ def encode(value: Any) -> tuple[bytes, list[memoryview]]:
 
     def in_band(buffer: pickle.PickleBuffer) -> bool:
         raw = buffer.raw()
-        if raw.nbytes < SPILL_BYTES:
+        if raw.nbytes < SPILL_BYTES or len(buffers) == _MAX_PARTS:
             return True
         buffers.append(raw)
         return False
 
-    lifted = _lift(value, 3)
+    try:
+        lifted = _lift(value, 3, {})
+    except ValueError as error:  # a memoryview that was released
+        raise PayloadError(f"ValueError: {error}") from error
     try:
         data = pickle.dumps(lifted, 5, buffer_callback=in_band)
         # A class or function of __main__ pickles by name here, but no worker could find it.
@@ -229,6 +245,16 @@ def decode(data: Any, buffers: Sequence[Any] = ()) -> Any:
         return pickle.loads(data, buffers=buffers)
     except Exception as error:
         raise PayloadError(f"{type(error).__name__}: {error}") from error
+
+
+def portable(error: BaseException) -> BaseException:
+    """Returns an exception, or a PayloadError that tells of it if it cannot be pickled."""
+    try:
+        encode(error)
+    except PayloadError as why:
+        text = f"{type(error).__name__}: {error}, which cannot be sent back: {why}"
+        return PayloadError(f"the task raised {text}")
+    return error
 
 
 def shortened(value: Any) -> str:

@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from pyworkers import _codec
 from pyworkers._futures import Future
@@ -55,6 +55,8 @@ _STREAMS: Final = {1: "stdout", 2: "stderr"}
 
 _SMOOTHING: Final = 0.2
 """Weight of the newest run in the average of what a function takes."""
+
+E = TypeVar("E", bound=BaseException)
 
 _task_numbers = itertools.count(1)
 
@@ -155,9 +157,7 @@ class Engine:
             raise RuntimeError("cannot submit to a pool that is shut down")
 
     def _broken_error(self) -> BrokenWorkerPool:
-        error = BrokenWorkerPool(f"the pool is broken: {self.broken}")
-        error.__cause__ = self.broken
-        return error
+        return chained(BrokenWorkerPool(f"the pool is broken: {self.broken}"), self.broken)
 
     def take_back(self, number: int) -> bool:
         """Forgets a task, unless a worker has started it; its future is the caller's to settle."""
@@ -223,6 +223,8 @@ class Engine:
                 self._lose(worker, str(frame.payload, "utf-8", "replace"))
         except ProtocolError as error:
             self._lose(worker, str(error))
+        except Exception as error:
+            self._lose(worker, f"what it sent cannot be read: {type(error).__name__}: {error}")
         self._dispatch()
         return settle
 
@@ -349,21 +351,16 @@ class Engine:
         return partial(self._settle, future, kind, data, buffers)
 
     def _settle(self, future: Future[Any], kind: Kind, data: Any, buffers: list[bytearray]) -> None:
-        error: BaseException | None = None
-        value = None
         try:
             value = _codec.decode(data, buffers)
-        except PayloadError as unreadable:
-            error = PayloadError(f"what the task returned cannot be read here: {unreadable}")
-            error.__cause__ = unreadable.__cause__
+        except PayloadError as error:
+            text = f"what the task returned cannot be read here: {error}"
+            future.set_exception(chained(PayloadError(text), error.__cause__))
         else:
             if kind is Kind.ERROR:
-                error, trace = value
-                error.__cause__ = RemoteTraceback(trace)
-        if error is None:
-            future.set_result(value)
-        else:
-            future.set_exception(error)
+                future.set_exception(remote_error(value))
+            else:
+                future.set_result(value)
         self._end_if_over()
 
     def _print(self, worker: int, frame: Frame) -> None:
@@ -377,8 +374,7 @@ class Engine:
             self._on_output(worker, _STREAMS.get(frame.flags, "stderr"), text)
 
     def _setup_failed(self, worker: int, frame: Frame) -> None:
-        error, trace = self._decode(frame)
-        error.__cause__ = RemoteTraceback(trace)
+        error = remote_error(self._decode(frame))
         self.scheduler.setup_failed(worker, str(error))
         self._break(error)
 
@@ -444,6 +440,23 @@ class Engine:
         if _codec.is_importable(function):
             self._importable[function] = id
         return id
+
+
+def chained(error: E, cause: BaseException | None) -> E:
+    """Returns an error with its cause."""
+    error.__cause__ = cause
+    return error
+
+
+def remote_error(value: tuple[bytes, str, str]) -> BaseException:
+    """Reads what a worker says of an exception: its pickle, a summary, and its traceback."""
+    data, summary, trace = value
+    error: BaseException
+    try:
+        error = _codec.decode(data)
+    except PayloadError as unreadable:
+        error = PayloadError(f"the task raised {summary}, which cannot be read here: {unreadable}")
+    return chained(error, RemoteTraceback(trace))
 
 
 def _encode_call(

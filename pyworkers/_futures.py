@@ -6,12 +6,16 @@ arrive: the hub pumps.
 
 import asyncio
 import concurrent.futures
+import logging
 from collections.abc import Callable, Generator
 from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
 
+Progress = tuple[float, float | None, str]
 ProgressCallback = Callable[[float, float | None, str], object]
+
+_logger = logging.getLogger("pyworkers")
 
 
 class Waiter(Protocol):
@@ -32,6 +36,7 @@ class Future(concurrent.futures.Future[T]):
         self._hub = hub
         self._take_back = take_back
         self._progress_callbacks: list[ProgressCallback] = []
+        self._progress: Progress | None = None
         self.task = task
         """Number of the task, unique in this interpreter."""
 
@@ -81,12 +86,25 @@ class Future(concurrent.futures.Future[T]):
 
     def report(self, done: float, total: float | None, message: str) -> None:
         """Passes progress on; for the engine."""
+        self._progress = (done, total, message)
         for callback in self._progress_callbacks:
-            callback(done, total, message)
+            self._tell(callback, self._progress)
+
+    def _tell(self, callback: ProgressCallback, progress: Progress) -> None:
+        try:
+            callback(*progress)
+        except Exception:
+            _logger.exception("exception in a progress callback of %r", self)
 
     def add_progress_callback(self, callback: ProgressCallback) -> None:
-        """Has a function called with done, total (or None) and message at each progress."""
+        """Has a function called with done, total (or None) and message at each progress.
+
+        If the task has told of progress already, it is called at once with the newest. What it
+        raises is logged.
+        """
         self._progress_callbacks.append(callback)
+        if self._progress is not None:
+            self._tell(callback, self._progress)
 
     def __await__(self) -> Generator[Any, None, T]:
         if not self.done():

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, Generic, Protocol, TypeVar
 
+from pyworkers import _codec
 from pyworkers._futures import Future
 
 T = TypeVar("T")
@@ -95,7 +96,7 @@ def _call_each(
         for args in calls:
             results.append(function(*args))
     except Exception as error:
-        raise ChunkFailed(results, error) from error
+        raise ChunkFailed(results, _codec.portable(error)) from error
     return results, time.perf_counter() - started
 
 
@@ -130,6 +131,7 @@ class Mapped(_Stream[T]):
         self._seconds = 0.0
         self._ready: deque[T] = deque()
         self._error: BaseException | None = None
+        self._filling = False
         self._fill()
 
     def __len__(self) -> int:
@@ -137,6 +139,10 @@ class Mapped(_Stream[T]):
         return len(self._calls)
 
     def _fill(self) -> None:
+        # In mode inline a chunk is done when it is submitted, and its callback comes here again.
+        if self._filling:
+            return
+        self._filling = True
         ahead = self._workers * _CHUNKS_PER_WORKER
         while self._next_call < len(self._calls) and self._under_way < ahead:
             first, self._next_call = self._next_call, self._next_call + self._chunk()
@@ -145,6 +151,7 @@ class Mapped(_Stream[T]):
             future = self._submit(_call_each, (self._function, calls))
             self._chunks.append(future)
             future.add_done_callback(self._chunk_done)
+        self._filling = False
 
     def _chunk(self) -> int:
         if self._chunksize is not None:

@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any, Final, NamedTuple
 
 from pyworkers._shim_source import hub_script, worker_module
+from pyworkers.errors import ModeError
 
 IN_PYODIDE: Final = sys.platform == "emscripten"
 
@@ -126,8 +127,11 @@ async def install(packages: list[str]) -> None:
     """Installs packages by name or URL, from the lock file or the package index.
 
     Raises:
+        ModeError: this is CPython, and pip has to do it.
         Exception: micropip's own error, which names the package.
     """
+    if not IN_PYODIDE:
+        raise ModeError(f"packages cannot be installed from here: use pip for {packages}")
     await pyodide_js.loadPackage("micropip", messageCallback=lambda _: None)
     import micropip  # noqa: PLC0415
 

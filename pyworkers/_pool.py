@@ -19,7 +19,7 @@ from pyworkers._hub import hub_for
 from pyworkers._iterators import Completed, Mapped
 from pyworkers._protocol import WorkerState
 from pyworkers._scheduler import DEFAULT_PRIORITY, MAX_PRIORITY
-from pyworkers._worker import is_worker
+from pyworkers._worker import Setup, is_worker
 from pyworkers.errors import ModeError
 
 P = ParamSpec("P")
@@ -85,7 +85,13 @@ class WorkerPool(Executor):
             self._hub,
             name=f"pyworkers pool {next(_pool_numbers)}",
             max_workers=1 if self._mode == "inline" else max_workers,
-            setup=_encode_setup(packages, modules, files or {}, initializer, initargs),
+            setup=_encode_setup(
+                packages,
+                () if self._mode == "inline" else modules,
+                files or {},
+                initializer,
+                initargs,
+            ),
             on_output=on_output or print_output,
         )
         weakref.finalize(self, self._engine.begin_shutdown, cancel_futures=False)
@@ -171,8 +177,10 @@ class WorkerPool(Executor):
             BrokenWorkerPool: the pool is broken.
         """
         self._engine.check_open()
-        if not 0 <= priority <= MAX_PRIORITY:
-            raise ValueError(f"priority must be 0 to {MAX_PRIORITY}, not {priority}")
+        if priority not in range(MAX_PRIORITY + 1):
+            raise ValueError(
+                f"priority must be an integer from 0 to {MAX_PRIORITY}, not {priority}"
+            )
         if timeout is not None and timeout < 0:
             raise ValueError(f"timeout must not be negative, and is {timeout}")
         return self._engine.submit(fn, tuple(args), kwargs or {}, priority, timeout)
@@ -283,14 +291,15 @@ def _encode_setup(
     sources: dict[str, bytes] = {}
     for name in modules:
         sources |= module_source(name)
-    return _codec.encode(
-        {
-            "packages": list(packages),
-            "modules": sources,
-            "files": {
-                name: data.encode() if isinstance(data, str) else bytes(data)
-                for name, data in files.items()
-            },
-            "initializer": initializer and (_codec.encode_function(initializer), initargs),
-        }
-    )
+    setup: Setup = {
+        "packages": list(packages),
+        "modules": sources,
+        "files": {
+            name: data.encode() if isinstance(data, str) else bytes(data)
+            for name, data in files.items()
+        },
+        "initializer": (
+            None if initializer is None else (_codec.encode_function(initializer), initargs)
+        ),
+    }
+    return _codec.encode(setup)

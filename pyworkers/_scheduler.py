@@ -4,11 +4,11 @@ Owns the queue, the workers' states and what each holds, and when a worker is to
 Knows nothing of payloads, futures or channels: events come in by method calls, tasks and workers
 are numbers, time is handed in, and ``decide`` returns what is to be done.
 
-A worker holds tasks in the order in which it runs them; the first one runs. It is given further
-ones ahead only as long as all that it holds is expected to be done within ``WINDOW_SECONDS``, so
-that it need not wait for the hub between short tasks, and nothing waits behind a long one; where
-tasks can be taken back, it holds one ahead behind somewhat longer ones too. Should
-something wait all the same, ``stuck`` says so, and the tasks that were not started are taken back.
+A worker holds tasks in the order in which it runs them; the first one runs. Where tasks that it
+has not started can be taken back, it is given further ones ahead, so that it need not wait for the
+hub between them: as many as are expected to be done within ``WINDOW_SECONDS``, and one behind a
+somewhat longer one. Should they wait while another worker is idle, ``stuck`` says so. Where nothing
+can be taken back, nobody could tell which tasks a dead worker had started: it holds one at a time.
 A task that turned out to be a coroutine is *parked*: it runs beside the others.
 """
 
@@ -274,23 +274,22 @@ class Scheduler:
         count = len(slot.held)
         if count > 1:
             self._ahead.add(slot.number)
-        if self._tasks[slot.held[0]].expected is None:
+        if not self.can_take_back or self._tasks[slot.held[0]].expected is None:
             return
         if (slot.ahead < WINDOW_SECONDS and count < WINDOW_TASKS) or (
-            self.can_take_back and count == 1 and slot.ahead < ONE_AHEAD_SECONDS
+            count == 1 and slot.ahead < ONE_AHEAD_SECONDS
         ):
             self._room[slot.number] = None
 
     def decide(self, now: float) -> Decision:
         """Says what is to be done, and takes it as done."""
         assign = []
-        longest = ONE_AHEAD_SECONDS if self.can_take_back else WINDOW_SECONDS
         while self.queued and (self._idle or self._room):
             queue = next(queue for queue in reversed(self._queues) if queue)
             expected = self._tasks[queue[0]].expected
             if self._idle:
                 worker = next(iter(self._idle))
-            elif expected is not None and expected < longest:
+            elif expected is not None and expected < ONE_AHEAD_SECONDS:
                 worker = next(iter(self._room))
             else:
                 break
@@ -316,7 +315,7 @@ class Scheduler:
 
     def stuck(self, now: float) -> list[int]:
         """Returns the workers from which tasks should be taken back, because another is idle."""
-        if self.queued or not self._idle or not self.can_take_back:
+        if self.queued or not self._idle:
             return []
         return [
             worker
@@ -326,6 +325,6 @@ class Scheduler:
 
     def next_stuck(self) -> float | None:
         """Returns when ``stuck`` may have something to say; None if nothing waits."""
-        if not self._ahead or self.queued or not self._idle or not self.can_take_back:
+        if not self._ahead or self.queued or not self._idle:
             return None
         return min(self.workers[worker].last_used for worker in self._ahead) + STUCK_SECONDS

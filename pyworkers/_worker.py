@@ -11,10 +11,10 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from types import CoroutineType
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 from pyworkers import _codec, _js
 from pyworkers._channels import Link
@@ -30,6 +30,22 @@ _task: contextvars.ContextVar[int] = contextvars.ContextVar("task")
 
 current: "Worker | None" = None
 """The worker that this interpreter is, or whose task it is running."""
+
+
+class Setup(TypedDict):
+    """What a worker is prepared with.
+
+    Attributes:
+        files: paths and contents.
+        modules: the same, below a folder from which modules are imported.
+        packages: names or URLs.
+        initializer: the pickle of a function, and its arguments.
+    """
+
+    files: dict[str, bytes]
+    modules: dict[str, bytes]
+    packages: list[str]
+    initializer: tuple[bytes, tuple[Any, ...]] | None
 
 
 def is_worker() -> bool:
@@ -74,8 +90,7 @@ class Worker:
 
     def progress(self, done: float, total: float | None, message: str) -> None:
         """Tells the hub how far the current task is."""
-        data, _ = _codec.encode((done, total, message))
-        self.link.send(self.peer, Kind.PROGRESS, _task.get(), data)
+        self._send(Kind.PROGRESS, _task.get(), (done, total, message), 0.0)
         self.link.flush()
 
     def _decode(self, frame: Frame) -> Any:
@@ -110,32 +125,36 @@ class Worker:
 
     def _set_up(self, frame: Frame) -> None:
         try:
-            setup = self._decode(frame)
-        except PayloadError as error:
+            setup: Setup = self._decode(frame)
+            write_files(Path.cwd(), setup["files"])
+            if setup["modules"]:
+                folder = Path.home() / ".pyworkers-modules"
+                write_files(folder, setup["modules"])
+                sys.path.insert(0, str(folder))
+            called = None if setup["packages"] else self._initialize(setup)
+        except BaseException as error:
             self._send_error(Kind.SETUP_FAILED, 0, error, 0.0)
         else:
-            self._spawn(self._prepare(**setup))
+            if setup["packages"] or called is not None:
+                self._spawn(self._finish_setup(setup, called))
+            else:
+                self.link.send(self.peer, Kind.READY, 0, b"")
 
-    async def _prepare(
-        self,
-        files: dict[str, bytes],
-        modules: dict[str, bytes],
-        packages: list[str],
-        initializer: tuple[bytes, Any] | None,
-    ) -> None:
+    def _initialize(self, setup: Setup) -> Awaitable[object] | None:
+        """Calls the initializer; returns what is still to be awaited of it."""
+        if setup["initializer"] is None:
+            return None
+        function, arguments = setup["initializer"]
+        called = _codec.decode(function)(*arguments)
+        return called if inspect.isawaitable(called) else None
+
+    async def _finish_setup(self, setup: Setup, called: Awaitable[object] | None) -> None:
         try:
-            write_files(Path.cwd(), files)
-            if modules:
-                folder = Path.home() / ".pyworkers-modules"
-                write_files(folder, modules)
-                sys.path.insert(0, str(folder))
-            if packages:
-                await _js.install(packages)
-            if initializer is not None:
-                function, arguments = initializer
-                called = _codec.decode(function)(*arguments)
-                if inspect.isawaitable(called):
-                    await called
+            if setup["packages"]:
+                await _js.install(setup["packages"])
+                called = self._initialize(setup)
+            if called is not None:
+                await called
         except BaseException as error:
             self._send_error(Kind.SETUP_FAILED, 0, error, 0.0)
         else:
@@ -200,14 +219,10 @@ class Worker:
 
     def _send_error(self, kind: Kind, id: int, error: BaseException, seconds: float) -> None:
         trace = "".join(traceback.format_exception(error))
-        try:
-            self._send(kind, id, (error, trace), seconds)
-        except PayloadError as unpicklable:
-            text = (
-                f"the task raised {type(error).__name__}: {error}, which cannot be sent back: "
-                f"{unpicklable}"
-            )
-            self._send(kind, id, (PayloadError(text), trace), seconds)
+        summary = f"{type(error).__name__}: {error}"
+        # Pickled for itself: should the hub be unable to read it, the rest still tells of it.
+        data, _ = _codec.encode(_codec.portable(error))
+        self._send(kind, id, (data, summary, trace), seconds)
 
 
 def write_files(folder: Path, files: dict[str, bytes]) -> None:
