@@ -17,6 +17,9 @@ import { openChannel } from "./ring.mjs";
 /** Payload bytes of one CHUNK or OUTPUT frame. */
 const CHUNK_BYTES = 49_152;
 
+/** No heap of WebAssembly holds more. */
+const MAX_PART_BYTES = 2 ** 32;
+
 /**
  * @param {number} length
  * @returns {number} the length with its padding to 8 bytes
@@ -187,13 +190,13 @@ class Link {
     const heap = this.heap();
     const view = new DataView(heap.buffer, this.inbox, this.inboxBytes);
     let from = 0;
-    while (from < available) {
-      const length = source.word(from);
-      const size = padded(length);
-      if (length < HEADER_BYTES || length > MAX_FRAME_BYTES || size > available - from) {
-        state.lost = `a frame of ${length} bytes, with ${available - from} there, is malformed`;
-        source.consume(available);
-        return at;
+    while (from < available && state.lost === undefined) {
+      const left = available - from;
+      const length = left < HEADER_BYTES ? left : source.word(from);
+      const size = Math.ceil(length / 8) * 8;
+      if (length < HEADER_BYTES || length > MAX_FRAME_BYTES || size > left) {
+        state.lost = `it sent a malformed frame: of ${length} bytes, where ${left} are`;
+        break;
       }
       if ((source.word(from + 4) & 0xff) === Kind.CHUNK) {
         const bytes = new Uint8Array(length);
@@ -207,7 +210,7 @@ class Link {
       }
       from += size;
     }
-    source.consume(from);
+    source.consume(state.lost === undefined ? from : available);
     return at;
   }
 
@@ -400,15 +403,18 @@ export class RingLink extends Link {
     const view = new DataView(bytes.buffer);
     const token = view.getUint32(12, true);
     const total = view.getFloat64(16, true);
+    const filled = state.filled.get(token) ?? 0;
+    const now = filled + bytes.length - HEADER_BYTES;
     let part = state.parts.get(token);
-    if (!part) {
+    if (!part && Number.isInteger(total) && total >= now && total < MAX_PART_BYTES) {
       part = new Uint8Array(total);
       state.parts.set(token, part);
-      state.filled.set(token, 0);
     }
-    const filled = /** @type {number} */ (state.filled.get(token));
+    if (part?.length !== total || now > total) {
+      state.lost = `it sent a malformed frame: a part with ${now} bytes of ${total}`;
+      return;
+    }
     part.set(bytes.subarray(HEADER_BYTES), filled);
-    const now = filled + bytes.length - HEADER_BYTES;
     if (now < total) state.filled.set(token, now);
     else state.filled.delete(token);
   }
@@ -454,16 +460,10 @@ export class RingLink extends Link {
 
   async bell() {
     for (const state of this.peers.values()) {
-      if (state.channel.incoming.readable() > 0 || this.#isNewlyLost(state)) return;
+      if (state.channel.incoming.readable() > 0) return;
+      if (!state.reported && state.channel.obituary() !== undefined) return;
     }
     await this.ownBell.rung(this.seen);
-  }
-
-  /** @param {RingPeer} state */
-  #isNewlyLost(state) {
-    if (state.reported) return false;
-    state.lost ??= state.channel.obituary();
-    return state.lost !== undefined;
   }
 
   /** @returns {number} bytes in the inbox */
@@ -493,9 +493,20 @@ export class RingLink extends Link {
  * @typedef {Peer & {
  *   port: MessagePort,
  *   outgoing: {token: number, bytes: Uint8Array}[],
- *   incoming: {frames: Uint8Array, read: number}[],
- * }} PortPeer
+ *   incoming: ({frames: Uint8Array, read: number} | {end: string})[],
+ * }} PortPeer `end`: why nothing more will come
  */
+
+/** @param {any} data */
+function isBatch(data) {
+  return (
+    ArrayBuffer.isView(data?.frames) &&
+    Array.isArray(data.parts) &&
+    data.parts.every(
+      (/** @type {any} */ part) => Number.isInteger(part?.token) && ArrayBuffer.isView(part.bytes),
+    )
+  );
+}
 
 /**
  * Channels over message ports: buffers are transferred, nothing can block.
@@ -527,8 +538,8 @@ export class PortLink extends Link {
     const state = { ...newPeer(), port, outgoing: [], incoming: [] };
     this.peers.set(peer, state);
     port.onmessage = ({ data }) => {
-      if (!(ArrayBuffer.isView(data?.frames) && Array.isArray(data.parts))) {
-        state.lost ??= "a message that is no batch of frames";
+      if (!isBatch(data)) {
+        state.incoming.push({ end: "it sent a message that is no batch of frames" });
       } else {
         for (const { token, bytes } of data.parts) state.parts.set(token, bytes);
         state.incoming.push({ frames: data.frames, read: 0 });
@@ -545,7 +556,7 @@ export class PortLink extends Link {
   bury(peer, reason) {
     const state = this.peers.get(peer);
     if (!state) return;
-    state.lost ??= reason;
+    state.incoming.push({ end: reason || "unknown" });
     this.#ring();
   }
 
@@ -597,7 +608,7 @@ export class PortLink extends Link {
 
   /** @param {PortPeer} state */
   chunk(state) {
-    state.lost ??= "a CHUNK frame, which only travels in shared memory";
+    state.lost = "it sent a CHUNK frame, which only travels in shared memory";
   }
 
   /**
@@ -607,8 +618,12 @@ export class PortLink extends Link {
   receive() {
     let at = 0;
     for (const [peer, state] of this.peers) {
-      while (state.incoming[0]) {
+      while (state.incoming[0] && state.lost === undefined) {
         const batch = state.incoming[0];
+        if ("end" in batch) {
+          state.lost = batch.end;
+          break;
+        }
         const view = new DataView(batch.frames.buffer, batch.frames.byteOffset);
         at = this.collect(
           peer,
@@ -634,7 +649,7 @@ export class PortLink extends Link {
 
   async bell() {
     for (const state of this.peers.values()) {
-      if (state.incoming.length > 0 || (state.lost !== undefined && !state.reported)) return;
+      if (!state.reported && (state.incoming.length > 0 || state.lost !== undefined)) return;
     }
     await this.#rung;
     this.#quiet();

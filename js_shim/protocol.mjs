@@ -92,7 +92,9 @@ export class ProtocolError extends Error {
 export function checked(message, kinds) {
   const kind = /** @type {any} */ (message)?.kind;
   if (typeof kind !== "string" || !kinds.includes(kind)) {
-    throw new ProtocolError(`unknown message kind ${JSON.stringify(kind)}; legal here: ${kinds}`);
+    throw new ProtocolError(
+      `unknown message kind ${typeof kind === "string" ? `"${kind}"` : typeof kind}; legal here: ${kinds}`,
+    );
   }
   const fields = /** @type {Record<string, string>} */ (MESSAGES[kind]);
   for (const [field, type] of Object.entries(fields)) {

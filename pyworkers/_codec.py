@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import cloudpickle  # type: ignore[import-untyped]
 
-from pyworkers.errors import PayloadError
+from pyworkers.errors import PayloadError, ProtocolError
 
 SPILL_BYTES: Final = 32_768
 """What is smaller travels inside its frame."""
@@ -86,7 +86,10 @@ def _lift(value: Any, depth: int, seen: dict[int, Any]) -> Any:
         return value
     known = seen.get(id(value))
     if known is not None:
+        if known is seen:
+            raise RecursionError("it contains itself")
         return known
+    seen[id(value)] = seen  # until it is known what it becomes
     lifted = value
     if kind is bytes:
         if len(value) >= SPILL_BYTES:
@@ -157,6 +160,8 @@ def encode(value: Any) -> tuple[bytes, list[memoryview]]:
 
     try:
         lifted = _lift(value, 3, {})
+    except RecursionError:
+        lifted = value
     except ValueError as error:  # a memoryview that was released
         raise PayloadError(f"ValueError: {error}") from error
     try:
@@ -222,15 +227,22 @@ def gather(payload: memoryview, take: Take) -> tuple[Any, list[bytearray]]:
 
     Returns:
         The pickle, and the buffers that belong to it.
+
+    Raises:
+        ProtocolError: the table is malformed.
     """
+    if len(payload) < _COUNT.size:
+        raise ProtocolError("a table of parts is cut off")
     (count,) = _COUNT.unpack_from(payload)
     at = _COUNT.size
+    if count > (len(payload) - at) // _PART.size:
+        raise ProtocolError(f"a table of {count} parts is cut off")
     parts = []
     for _ in range(count):
         parts.append(take(*_PART.unpack_from(payload, at)))
         at += _PART.size
     data = payload[at:]
-    if len(data) == 0:
+    if len(data) == 0 and parts:
         return parts[0], parts[1:]
     return data, parts
 
@@ -248,9 +260,9 @@ def decode(data: Any, buffers: Sequence[Any] = ()) -> Any:
 
 
 def portable(error: BaseException) -> BaseException:
-    """Returns an exception, or a PayloadError that tells of it if it cannot be pickled."""
+    """Returns an exception, or a PayloadError that tells of it if it cannot travel."""
     try:
-        encode(error)
+        decode(*encode(error))
     except PayloadError as why:
         text = f"{type(error).__name__}: {error}, which cannot be sent back: {why}"
         return PayloadError(f"the task raised {text}")

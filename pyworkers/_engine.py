@@ -184,6 +184,7 @@ class Engine:
             return False
         self._lose(worker, "its task was cancelled", number, Future.settle_cancelled)
         self._dispatch()
+        self._link.flush()
         return True
 
     def begin_shutdown(self, cancel_futures: bool) -> None:
@@ -450,8 +451,11 @@ def chained(error: E, cause: BaseException | None) -> E:
 
 def remote_error(value: tuple[bytes, str, str]) -> BaseException:
     """Reads what a worker says of an exception: its pickle, a summary, and its traceback."""
-    data, summary, trace = value
     error: BaseException
+    try:
+        data, summary, trace = value
+    except (TypeError, ValueError):
+        return PayloadError("the worker sent an error that cannot be read")
     try:
         error = _codec.decode(data)
     except PayloadError as unreadable:

@@ -270,14 +270,13 @@ class Hub:
             if now >= self._due:
                 self.tick()
             left = min(end - now, _SLICE_SECONDS, self._due - now)
-            if self.link.can_block:
-                self.pump(max(0.0, left * 1000))
-            elif not self.pump(0.0):
-                self._switch(max(0.0, left))
+            found = self.pump(max(0.0, left * 1000) if self.link.can_block else 0.0)
             if is_done():
                 return True
             if now >= end:
                 return False
+            if not found and not self.link.can_block:
+                self._switch(max(0.0, left))
 
     def _switch(self, seconds: float) -> None:
         """Waits by stack switching, where the thread cannot block."""

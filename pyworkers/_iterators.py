@@ -6,8 +6,10 @@ Owns the chunks of a map and the order of results. Knows nothing of workers.
 
 import concurrent.futures
 import time
+import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from pyworkers import _codec
@@ -100,6 +102,12 @@ def _call_each(
     return results, time.perf_counter() - started
 
 
+def _tell(mapped: "weakref.ref[Mapped[Any]]", chunk: concurrent.futures.Future[Any]) -> None:
+    """Tells a map that a chunk is done, unless nobody holds it any more."""
+    if (alive := mapped()) is not None:
+        alive.chunk_done(chunk)
+
+
 class Mapped(_Stream[T]):
     """The results of ``map``, in order.
 
@@ -150,7 +158,7 @@ class Mapped(_Stream[T]):
             self._under_way += 1
             future = self._submit(_call_each, (self._function, calls))
             self._chunks.append(future)
-            future.add_done_callback(self._chunk_done)
+            future.add_done_callback(partial(_tell, weakref.ref(self)))
         self._filling = False
 
     def _chunk(self) -> int:
@@ -163,7 +171,8 @@ class Mapped(_Stream[T]):
         share = (len(self._calls) - self._next_call) // (2 * self._workers)
         return max(1, min(int(rate * _CHUNK_SECONDS), share))
 
-    def _chunk_done(self, future: concurrent.futures.Future[tuple[list[T], float]]) -> None:
+    def chunk_done(self, future: concurrent.futures.Future[tuple[list[T], float]]) -> None:
+        """Submits the next chunks."""
         self._under_way -= 1
         if future.cancelled() or future.exception(0) is not None:
             self._next_call = len(self._calls)

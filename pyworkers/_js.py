@@ -6,9 +6,11 @@ CPython, where ``IN_PYODIDE`` is False and nothing else may be called.
 """
 
 import ctypes
+import re
 import sys
 from collections.abc import Awaitable, Callable
 from functools import cache
+from importlib.metadata import PackageNotFoundError, distribution
 from typing import Any, Final, NamedTuple
 
 from pyworkers._shim_source import hub_script, worker_module
@@ -123,6 +125,15 @@ def block_on(awaitable: Awaitable[Any]) -> Any:
     return run_sync(awaitable)
 
 
+def _is_installed(requirement: str) -> bool:
+    name = re.split(r"[^\w.-]", requirement.strip(), maxsplit=1)[0]
+    try:
+        distribution(name)
+    except (PackageNotFoundError, ValueError):
+        return False
+    return True
+
+
 async def install(packages: list[str]) -> None:
     """Installs packages by name or URL, from the lock file or the package index.
 
@@ -131,7 +142,10 @@ async def install(packages: list[str]) -> None:
         Exception: micropip's own error, which names the package.
     """
     if not IN_PYODIDE:
-        raise ModeError(f"packages cannot be installed from here: use pip for {packages}")
+        missing = [package for package in packages if not _is_installed(package)]
+        if missing:
+            raise ModeError(f"packages cannot be installed here: use pip for {', '.join(missing)}")
+        return
     await pyodide_js.loadPackage("micropip", messageCallback=lambda _: None)
     import micropip  # noqa: PLC0415
 

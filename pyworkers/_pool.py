@@ -19,7 +19,7 @@ from pyworkers._hub import hub_for
 from pyworkers._iterators import Completed, Mapped
 from pyworkers._protocol import WorkerState
 from pyworkers._scheduler import DEFAULT_PRIORITY, MAX_PRIORITY
-from pyworkers._worker import Setup, is_worker
+from pyworkers._worker import Setup, current_worker
 from pyworkers.errors import ModeError
 
 P = ParamSpec("P")
@@ -68,7 +68,7 @@ class WorkerPool(Executor):
         mode: Mode | None = None,
         on_output: Output | None = None,
     ) -> None:
-        if is_worker():
+        if current_worker() is not None:
             raise ModeError(
                 "this is a worker, which cannot have a pool of its own: return what is to be done "
                 "and submit it where the pool is"
@@ -80,6 +80,9 @@ class WorkerPool(Executor):
         if isinstance(packages, str) or isinstance(modules, str):
             raise ValueError("packages and modules each take a list of names, not a string")
         self._mode = choose_mode(mode)
+        sources: dict[str, bytes] = {}
+        for name in modules:
+            sources |= module_source(name)
         self._hub = hub_for(self._mode)
         self._engine = Engine(
             self._hub,
@@ -87,7 +90,8 @@ class WorkerPool(Executor):
             max_workers=1 if self._mode == "inline" else max_workers,
             setup=_encode_setup(
                 packages,
-                () if self._mode == "inline" else modules,
+                # In mode inline they are here already.
+                {} if self._mode == "inline" else sources,
                 files or {},
                 initializer,
                 initargs,
@@ -178,11 +182,9 @@ class WorkerPool(Executor):
         """
         self._engine.check_open()
         if priority not in range(MAX_PRIORITY + 1):
-            raise ValueError(
-                f"priority must be an integer from 0 to {MAX_PRIORITY}, not {priority}"
-            )
-        if timeout is not None and timeout < 0:
-            raise ValueError(f"timeout must not be negative, and is {timeout}")
+            raise ValueError(f"priority must be 0 to {MAX_PRIORITY}, not {priority}")
+        if timeout is not None and not timeout >= 0:
+            raise ValueError(f"timeout must be 0 seconds or more, not {timeout}")
         return self._engine.submit(fn, tuple(args), kwargs or {}, priority, timeout)
 
     def map(
@@ -283,14 +285,11 @@ class WorkerPool(Executor):
 
 def _encode_setup(
     packages: Sequence[str],
-    modules: Sequence[str],
+    sources: dict[str, bytes],
     files: Mapping[str, bytes | str],
     initializer: Callable[..., object] | None,
     initargs: tuple[Any, ...],
 ) -> tuple[bytes, list[memoryview]]:
-    sources: dict[str, bytes] = {}
-    for name in modules:
-        sources |= module_source(name)
     setup: Setup = {
         "packages": list(packages),
         "modules": sources,

@@ -12,6 +12,7 @@ import sys
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from types import CoroutineType
 from typing import Any, Final, TypedDict
@@ -27,9 +28,11 @@ _LINGER_MS: Final = 20.0
 from Atomics.wait is several times faster than a turn of the loop."""
 
 _task: contextvars.ContextVar[int] = contextvars.ContextVar("task")
+_inline: contextvars.ContextVar["Worker | None"] = contextvars.ContextVar("worker", default=None)
+"""The worker whose task runs here, where it shares the interpreter with its hub."""
 
-current: "Worker | None" = None
-"""The worker that this interpreter is, or whose task it is running."""
+_own: "Worker | None" = None
+"""The worker that this interpreter is."""
 
 
 class Setup(TypedDict):
@@ -48,9 +51,9 @@ class Setup(TypedDict):
     initializer: tuple[bytes, tuple[Any, ...]] | None
 
 
-def is_worker() -> bool:
-    """Says whether this interpreter is a worker, or runs a task in its place."""
-    return current is not None
+def current_worker() -> "Worker | None":
+    """Returns the worker whose task is running; None outside of tasks."""
+    return _own or _inline.get()
 
 
 class Worker:
@@ -65,7 +68,7 @@ class Worker:
         self.link = link
         self.peer = peer
         self._functions: dict[int, Any] = {}
-        self._running: set[asyncio.Future[None]] = set()
+        self._running: set[asyncio.Task[Any]] = set()
         self._handlers: dict[int, Callable[[Frame], None]] = {
             Kind.SETUP: self._set_up,
             Kind.FUNCTION: self._keep_function,
@@ -113,16 +116,6 @@ class Worker:
         else:
             self.link.send(self.peer, kind, id, data, 0, number)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            asyncio.run(work)
-            return
-        running = loop.create_task(work)
-        self._running.add(running)
-        running.add_done_callback(self._running.discard)
-
     def _set_up(self, frame: Frame) -> None:
         try:
             setup: Setup = self._decode(frame)
@@ -136,7 +129,7 @@ class Worker:
             self._send_error(Kind.SETUP_FAILED, 0, error, 0.0)
         else:
             if setup["packages"] or called is not None:
-                self._spawn(self._finish_setup(setup, called))
+                self._run_beside(self._finish_setup(setup, called))
             else:
                 self.link.send(self.peer, Kind.READY, 0, b"")
 
@@ -147,6 +140,16 @@ class Worker:
         function, arguments = setup["initializer"]
         called = _codec.decode(function)(*arguments)
         return called if inspect.isawaitable(called) else None
+
+    def _run_beside(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            asyncio.run(work)
+            return
+        running = loop.create_task(work)
+        self._running.add(running)
+        running.add_done_callback(self._running.discard)
 
     async def _finish_setup(self, setup: Setup, called: Awaitable[object] | None) -> None:
         try:
@@ -176,10 +179,9 @@ class Worker:
         return function  # type: ignore[no-any-return]
 
     def _run_task(self, frame: Frame) -> None:
-        global current  # noqa: PLW0603
         if not self.link.claim(self.peer, frame.epoch):
             return
-        outer, current = current, self
+        outer = _inline.set(self)
         _task.set(frame.id)
         started = time.perf_counter()
         try:
@@ -187,23 +189,39 @@ class Worker:
             value = self._function(function_id)(*args, **kwargs)
             if type(value) is CoroutineType:
                 self.link.send(self.peer, Kind.PARKED, frame.id, b"")
-                self._spawn(self._finish(frame.id, value, started))
+                self._park(frame.id, value, started)
                 return
         except BaseException as error:
             self._fail(frame.id, error, started)
         else:
             self._succeed(frame.id, value, started)
         finally:
-            current = outer
+            _inline.reset(outer)
 
-    async def _finish(self, task: int, work: Coroutine[Any, Any, Any], started: float) -> None:
+    def _park(self, task: int, work: Coroutine[Any, Any, Any], started: float) -> None:
+        """Awaits a coroutine beside what the worker does next."""
         try:
-            value = await work
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self._finish(task, partial(asyncio.run, work), started)
+            return
+        running = loop.create_task(work)
+        self._running.add(running)
+
+        def done(_: object) -> None:
+            self._running.discard(running)
+            self._finish(task, running.result, started)
+            self.link.flush()
+
+        running.add_done_callback(done)
+
+    def _finish(self, task: int, outcome: Callable[[], Any], started: float) -> None:
+        try:
+            value = outcome()
         except BaseException as error:
             self._fail(task, error, started)
         else:
             self._succeed(task, value, started)
-        self.link.flush()
 
     def _succeed(self, task: int, value: Any, started: float) -> None:
         try:
@@ -244,9 +262,9 @@ def start(shim_link: Any, peer: int, can_block: bool) -> Any:
     Returns:
         What is to be called whenever frames may have arrived.
     """
-    global current  # noqa: PLW0603
+    global _own  # noqa: PLW0603
     # Pyodide answers 42 in every interpreter, and programs name files by it.
     number = os.getpid() + peer
     os.getpid = sys.modules[os.name].getpid = lambda: number  # type: ignore[attr-defined]
-    current = Worker(HeapLink(shim_link, can_block), peer)
-    return current.step
+    _own = Worker(HeapLink(shim_link, can_block), peer)
+    return _own.step

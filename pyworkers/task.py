@@ -1,6 +1,6 @@
 """What a running task can say: ``from pyworkers import task``."""
 
-from pyworkers import _worker
+from pyworkers._worker import current_worker
 
 __all__ = ["progress"]
 
@@ -15,5 +15,6 @@ def progress(done: float, total: float | None = None, message: str = "") -> None
         total: how much there is to do; None where that is not known.
         message: for people.
     """
-    if _worker.current is not None:
-        _worker.current.progress(done, total, message)
+    worker = current_worker()
+    if worker is not None:
+        worker.progress(done, total, message)

@@ -56,7 +56,9 @@ class MemoryLink:
     def receive(self, milliseconds: float) -> Iterator[Frame]:
         while self._frames:
             frame = self._frames.popleft()
-            yield from read_frames(memoryview(frame), len(frame))
+            for read in read_frames(memoryview(frame), len(frame)):
+                if read.peer in self._others:
+                    yield read
 
     def put(self, peer: int, buffer: Any) -> int:
         self._tokens += 1
@@ -66,7 +68,11 @@ class MemoryLink:
         return self._tokens
 
     def take(self, peer: int, token: int, length: int) -> bytearray:
-        return self._parts.pop((peer, token))
+        part = self._parts.get((peer, token))
+        if part is None or len(part) != length:
+            raise ValueError(f"no part {token} of {length} bytes came from peer {peer}")
+        del self._parts[peer, token]
+        return part
 
     def claim(self, peer: int, epoch: int) -> bool:
         self.flush()

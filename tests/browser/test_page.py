@@ -270,7 +270,7 @@ def work(n):
     assert outcome[0] == [[1, 3, "step"], [2, 3, "step"], [3, 3, "step"]]
     assert outcome[1] == 3
     assert outcome[2] == "TimeoutError"
-    assert outcome[3][:2] == ["ValueError", "priority must be an integer from 0 to 10, not 11"]
+    assert outcome[3][:2] == ["ValueError", "priority must be 0 to 10, not 11"]
     assert outcome[4] == ["ProtocolError", "message run: field priority must be count"]
 
 
