@@ -17,6 +17,9 @@ import { openChannel } from "./ring.mjs";
 /** Payload bytes of one CHUNK or OUTPUT frame. */
 const CHUNK_BYTES = 49_152;
 
+/** Of the reason that a LOST frame gives. */
+const MAX_REASON_BYTES = 2_048;
+
 /** No heap of WebAssembly holds more. */
 const MAX_PART_BYTES = 2 ** 32;
 
@@ -222,7 +225,8 @@ class Link {
    * @returns {number} the offset after it
    */
   report(peer, state, at) {
-    const bytes = frame(Kind.LOST, peer, new TextEncoder().encode(state.lost));
+    const reason = new TextEncoder().encode(state.lost).subarray(0, MAX_REASON_BYTES);
+    const bytes = frame(Kind.LOST, peer, reason);
     if (at + bytes.length > this.inboxBytes) return at;
     this.heap().set(bytes, this.inbox + at);
     state.reported = true;

@@ -16,6 +16,7 @@ above. The flow, with the writer of each queue::
 import codecs
 import hashlib
 import itertools
+import math
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -140,7 +141,7 @@ class Engine:
             future.set_exception(error)
             return future
         self._tasks[number] = _Task(future, id, call, priority, time.time())
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = None if timeout in (None, math.inf) else time.monotonic() + timeout
         self.scheduler.submitted(number, priority, deadline, self._seconds.get(id))
         self._dispatch()
         if deadline is not None:

@@ -5,10 +5,11 @@ Owns the chunks of a map and the order of results. Knows nothing of workers.
 """
 
 import concurrent.futures
+import inspect
 import time
 import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, Final, Generic, Protocol, TypeVar
 
@@ -102,6 +103,19 @@ def _call_each(
     return results, time.perf_counter() - started
 
 
+async def _await_each(
+    function: Callable[..., Coroutine[Any, Any, T]], calls: Sequence[tuple[Any, ...]]
+) -> tuple[list[T], float]:
+    started = time.perf_counter()
+    results = []
+    try:
+        for args in calls:
+            results.append(await function(*args))
+    except Exception as error:
+        raise ChunkFailed(results, _codec.portable(error)) from error
+    return results, time.perf_counter() - started
+
+
 def _tell(mapped: "weakref.ref[Mapped[Any]]", chunk: concurrent.futures.Future[Any]) -> None:
     """Tells a map that a chunk is done, unless nobody holds it any more."""
     if (alive := mapped()) is not None:
@@ -130,6 +144,7 @@ class Mapped(_Stream[T]):
         self._submit = submit
         self._workers = workers
         self._function = function
+        self._call = _await_each if inspect.iscoroutinefunction(function) else _call_each
         self._calls = calls
         self._chunksize = chunksize
         self._next_call = 0
@@ -156,7 +171,7 @@ class Mapped(_Stream[T]):
             first, self._next_call = self._next_call, self._next_call + self._chunk()
             calls = self._calls[first : self._next_call]
             self._under_way += 1
-            future = self._submit(_call_each, (self._function, calls))
+            future = self._submit(self._call, (self._function, calls))
             self._chunks.append(future)
             future.add_done_callback(partial(_tell, weakref.ref(self)))
         self._filling = False

@@ -168,8 +168,13 @@ def write_frame(
 
     Returns:
         The offset behind it, padded.
+
+    Raises:
+        ProtocolError: it would be longer than a frame may be.
     """
     length = HEADER_BYTES + len(payload)
+    if length > MAX_FRAME_BYTES:
+        raise ProtocolError(f"a frame of {length} bytes is too long")
     HEADER.pack_into(target, offset, length, kind, flags, epoch, peer, id & 0xFFFFFFFF, number)
     target[offset + HEADER_BYTES : offset + length] = payload
     return offset + padded(length)

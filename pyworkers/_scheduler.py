@@ -45,6 +45,7 @@ class WorkerSlot:
         held: the tasks that it was given, in order; the first one runs.
         parked: coroutines that it awaits meanwhile.
         ahead: how many seconds what it holds is expected to take.
+        in_the_way: tasks were taken back from behind the one that runs.
         tasks_done: how many it has finished.
     """
 
@@ -55,6 +56,7 @@ class WorkerSlot:
     held: deque[int] = field(default_factory=deque)
     parked: set[int] = field(default_factory=set)
     ahead: float = 0.0
+    in_the_way: bool = False
     tasks_done: int = 0
 
 
@@ -227,6 +229,7 @@ class Scheduler:
         back = [slot.held.pop() for _ in range(len(slot.held) - started)][::-1]
         slot.ahead -= sum(self._tasks[task].expected or 0.0 for task in back)
         self._requeue(back)
+        slot.in_the_way = True
         self._update(slot)
         return back
 
@@ -258,6 +261,7 @@ class Scheduler:
     def _next(self, slot: WorkerSlot, now: float) -> None:
         task = slot.held.popleft()
         slot.ahead = max(0.0, slot.ahead - (self._tasks[task].expected or 0.0))
+        slot.in_the_way = False
         slot.last_used = now
 
     def _update(self, slot: WorkerSlot) -> None:
@@ -268,13 +272,16 @@ class Scheduler:
         if not slot.held:
             slot.state = WorkerState.BUSY if slot.parked else WorkerState.IDLE
             slot.ahead = 0.0
+            slot.in_the_way = False
             self._idle[slot.number] = None
             return
         slot.state = WorkerState.BUSY
         count = len(slot.held)
         if count > 1:
             self._ahead.add(slot.number)
-        if not self.can_take_back or self._tasks[slot.held[0]].expected is None:
+        if not self.can_take_back or slot.in_the_way:
+            return
+        if self._tasks[slot.held[0]].expected is None:
             return
         if (slot.ahead < WINDOW_SECONDS and count < WINDOW_TASKS) or (
             count == 1 and slot.ahead < ONE_AHEAD_SECONDS

@@ -56,4 +56,4 @@ def worker_module() -> str:
 def hub_script() -> str:
     """Returns a script whose value offers what ``worker.mjs`` registers in a hub of its own."""
     source = join_modules("hub.mjs", shim_directory())
-    return f"(() => {{\n{source}\nreturn {{ detect, Hub, startBroker }};\n}})()"
+    return f'(() => {{\n"use strict";\n{source}\nreturn {{ detect, Hub, startBroker }};\n}})()'

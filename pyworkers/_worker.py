@@ -6,12 +6,11 @@ nothing of other workers, nor of how frames travel.
 
 import asyncio
 import contextvars
-import inspect
 import os
 import sys
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
 from types import CoroutineType
@@ -26,6 +25,9 @@ from pyworkers.errors import PayloadError
 _LINGER_MS: Final = 20.0
 """An idle worker blocks this long for the next frame before its event loop waits for it: waking
 from Atomics.wait is several times faster than a turn of the loop."""
+
+Outcome = Callable[[], Any]
+"""Returns a result, or raises an error."""
 
 _task: contextvars.ContextVar[int] = contextvars.ContextVar("task")
 _inline: contextvars.ContextVar["Worker | None"] = contextvars.ContextVar("worker", default=None)
@@ -124,45 +126,60 @@ class Worker:
                 folder = Path.home() / ".pyworkers-modules"
                 write_files(folder, setup["modules"])
                 sys.path.insert(0, str(folder))
-            called = None if setup["packages"] else self._initialize(setup)
+            if setup["packages"]:
+                install = _js.install(setup["packages"])
+                self._beside(install, partial(self._installed, setup))
+            else:
+                self._initialize(setup)
         except BaseException as error:
             self._send_error(Kind.SETUP_FAILED, 0, error, 0.0)
+
+    def _installed(self, setup: Setup, outcome: Outcome) -> None:
+        try:
+            outcome()
+            self._initialize(setup)
+        except BaseException as error:
+            self._send_error(Kind.SETUP_FAILED, 0, error, 0.0)
+
+    def _initialize(self, setup: Setup) -> None:
+        called = None
+        if setup["initializer"] is not None:
+            function, arguments = setup["initializer"]
+            called = _codec.decode(function)(*arguments)
+        if type(called) is CoroutineType:
+            self._beside(called, self._initialized)
         else:
-            if setup["packages"] or called is not None:
-                self._run_beside(self._finish_setup(setup, called))
-            else:
-                self.link.send(self.peer, Kind.READY, 0, b"")
+            self.link.send(self.peer, Kind.READY, 0, b"")
 
-    def _initialize(self, setup: Setup) -> Awaitable[object] | None:
-        """Calls the initializer; returns what is still to be awaited of it."""
-        if setup["initializer"] is None:
-            return None
-        function, arguments = setup["initializer"]
-        called = _codec.decode(function)(*arguments)
-        return called if inspect.isawaitable(called) else None
-
-    def _run_beside(self, work: Coroutine[Any, Any, None]) -> None:
+    def _initialized(self, outcome: Outcome) -> None:
         try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            asyncio.run(work)
-            return
-        running = loop.create_task(work)
-        self._running.add(running)
-        running.add_done_callback(self._running.discard)
-
-    async def _finish_setup(self, setup: Setup, called: Awaitable[object] | None) -> None:
-        try:
-            if setup["packages"]:
-                await _js.install(setup["packages"])
-                called = self._initialize(setup)
-            if called is not None:
-                await called
+            outcome()
         except BaseException as error:
             self._send_error(Kind.SETUP_FAILED, 0, error, 0.0)
         else:
             self.link.send(self.peer, Kind.READY, 0, b"")
-        self.link.flush()
+
+    def _beside(self, work: Coroutine[Any, Any, Any], then: Callable[[Outcome], None]) -> None:
+        """Awaits a coroutine beside what the worker does next.
+
+        Args:
+            work: the coroutine.
+            then: called with what returns its result or raises its error.
+        """
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            then(partial(asyncio.run, work))
+            return
+        running = loop.create_task(work)
+        self._running.add(running)
+
+        def done(_: object) -> None:
+            self._running.discard(running)
+            then(running.result)
+            self.link.flush()
+
+        running.add_done_callback(done)
 
     def _keep_function(self, frame: Frame) -> None:
         # Read when first called: an error there belongs to that task.
@@ -189,7 +206,7 @@ class Worker:
             value = self._function(function_id)(*args, **kwargs)
             if type(value) is CoroutineType:
                 self.link.send(self.peer, Kind.PARKED, frame.id, b"")
-                self._park(frame.id, value, started)
+                self._beside(value, partial(self._finish, frame.id, started))
                 return
         except BaseException as error:
             self._fail(frame.id, error, started)
@@ -198,24 +215,7 @@ class Worker:
         finally:
             _inline.reset(outer)
 
-    def _park(self, task: int, work: Coroutine[Any, Any, Any], started: float) -> None:
-        """Awaits a coroutine beside what the worker does next."""
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            self._finish(task, partial(asyncio.run, work), started)
-            return
-        running = loop.create_task(work)
-        self._running.add(running)
-
-        def done(_: object) -> None:
-            self._running.discard(running)
-            self._finish(task, running.result, started)
-            self.link.flush()
-
-        running.add_done_callback(done)
-
-    def _finish(self, task: int, outcome: Callable[[], Any], started: float) -> None:
+    def _finish(self, task: int, started: float, outcome: Outcome) -> None:
         try:
             value = outcome()
         except BaseException as error:

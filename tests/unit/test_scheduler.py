@@ -1,0 +1,509 @@
+"""The scheduler against a model of it, driven by random events.
+
+The model knows a scheduler by its public methods and by what a slot says of itself.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from random import Random
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from pyworkers._protocol import TRANSITIONS, Kind, WorkerState
+from pyworkers._scheduler import (
+    DEFAULT_PRIORITY,
+    MAX_BOOT_FAILURES,
+    MAX_PRIORITY,
+    ONE_AHEAD_SECONDS,
+    STUCK_SECONDS,
+    WINDOW_SECONDS,
+    WINDOW_TASKS,
+    Scheduler,
+)
+
+pytestmark = pytest.mark.timeout(60)
+
+State = WorkerState
+priorities = st.integers(0, MAX_PRIORITY)
+picks = st.randoms(use_true_random=False)
+# Powers of two add up without rounding, so that the model need not add in the same order.
+expectations = st.sampled_from([None, 0.0, 2**-14, 2**-11, 2**-10, 2**-9, 2**-8, 1.0])
+
+
+class Model(RuleBasedStateMachine):
+    """Does to a scheduler what a pool would, in any order, and keeps its own account."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.tasks = 0
+        self.numbers = 0
+        self.queues: list[deque[int]] = [deque() for _ in range(MAX_PRIORITY + 1)]
+        self.priority: dict[int, int] = {}
+        self.expected: dict[int, float | None] = {}
+        self.held: dict[int, list[int]] = {}  # by living worker
+        self.parked: dict[int, list[int]] = {}
+        self.last_used: dict[int, float] = {}
+        self.booting: set[int] = set()
+        self.failed: set[int] = set()  # their setup
+        self.deadlines: dict[int, float] = {}  # that were not reported yet
+        self.over: set[int] = set()
+        self.boot_failures = 0
+        self.broken = False
+
+    @initialize(max_workers=st.integers(1, 5), can_take_back=st.booleans())
+    def a_pool_is_made(self, max_workers: int, can_take_back: bool) -> None:
+        self.scheduler = Scheduler(max_workers, can_take_back=can_take_back)
+
+    @property
+    def waiting(self) -> list[int]:
+        """What is queued, in the order in which it is to run."""
+        return [task for queue in reversed(self.queues) for task in queue]
+
+    @property
+    def idle(self) -> list[int]:
+        """Who holds nothing that is not parked, the one that waits longest unknown."""
+        ready = self.held.keys() - self.booting - self.failed
+        return sorted(worker for worker in ready if not self.held[worker])
+
+    @property
+    def holding(self) -> list[int]:
+        return sorted(worker for worker, tasks in self.held.items() if tasks)
+
+    @property
+    def busy(self) -> list[int]:
+        return sorted({*self.holding, *(worker for worker, tasks in self.parked.items() if tasks)})
+
+    @property
+    def outstanding(self) -> set[int]:
+        given = [*self.held.values(), *self.parked.values()]
+        return {*self.waiting, *(task for tasks in given for task in tasks)}
+
+    def check_room(self, worker: int, task: int) -> None:
+        """A task is given ahead only to who holds little, and for good only to who holds short
+        ones."""
+        seconds = [self.expected[task], *(self.expected[held] for held in self.held[worker])]
+        known = [s for s in seconds if s is not None]
+        assert len(known) == len(seconds), "nobody knows how long it would take"
+        assert len(self.held[worker]) < WINDOW_TASKS
+        if len(self.held[worker]) > 1 or not self.scheduler.can_take_back:
+            assert sum(known[1:]) < WINDOW_SECONDS
+            assert max(known) < ONE_AHEAD_SECONDS
+
+    def ends(self, task: int) -> None:
+        assert task not in self.over, f"task {task} ended twice"
+        self.over.add(task)
+        self.deadlines.pop(task, None)
+
+    def requeue(self, tasks: list[int]) -> None:
+        for task in reversed(tasks):
+            self.queues[self.priority[task]].appendleft(task)
+
+    @rule(priority=priorities, wait=st.none() | st.integers(0, 5), expected=expectations)
+    def a_task_is_submitted(self, priority: int, wait: int | None, expected: float | None) -> None:
+        self.tasks += 1
+        deadline = None if wait is None else self.now + wait
+        self.scheduler.submitted(self.tasks, priority, deadline, expected)
+        self.queues[priority].append(self.tasks)
+        self.priority[self.tasks] = priority
+        self.expected[self.tasks] = expected
+        if deadline is not None:
+            self.deadlines[self.tasks] = deadline
+
+    @rule(priority=priorities, expected=expectations, count=st.integers(2, 12))
+    def many_tasks_are_submitted(self, priority: int, expected: float | None, count: int) -> None:
+        for _ in range(count):
+            self.a_task_is_submitted(priority, None, expected)
+
+    @precondition(lambda self: self.waiting)
+    @rule(random=picks)
+    def a_waiting_task_is_cancelled(self, random: Random) -> None:
+        task = random.choice(self.waiting)
+        assert self.scheduler.cancelled(task)
+        self.queues[self.priority[task]].remove(task)
+        self.ends(task)
+
+    @precondition(lambda self: self.busy)
+    @rule(random=picks)
+    def a_task_that_a_worker_has_cannot_be_cancelled(self, random: Random) -> None:
+        worker = random.choice(self.busy)
+        for task in self.held[worker] + self.parked[worker]:
+            assert not self.scheduler.cancelled(task)
+
+    @precondition(lambda self: self.over)
+    @rule(random=picks)
+    def a_task_that_is_over_cannot_be_cancelled(self, random: Random) -> None:
+        assert not self.scheduler.cancelled(random.choice(sorted(self.over)))
+
+    @rule()
+    def it_decides(self) -> None:
+        assign, start = self.scheduler.decide(self.now)
+        for worker, task in assign:
+            assert task == self.waiting[0], "by priority, and in order within one"
+            if self.held[worker]:
+                assert not self.idle, "who is idle comes first"
+                self.check_room(worker, task)
+            else:
+                assert worker in self.idle, "only a living, prepared worker gets tasks"
+                self.last_used[worker] = self.now
+            self.queues[self.priority[task]].popleft()
+            self.held[worker].append(task)
+        assert 0 <= start <= self.scheduler.max_workers - len(self.held)
+        for _ in range(start):
+            self.numbers += 1
+            self.scheduler.worker_started(self.numbers, self.now)
+            self.held[self.numbers] = []
+            self.parked[self.numbers] = []
+            self.last_used[self.numbers] = self.now
+            self.booting.add(self.numbers)
+        if self.waiting:
+            assert not self.idle
+            if self.broken:
+                assert start == 0
+            else:
+                enough = len(self.booting) >= len(self.waiting)
+                assert enough or len(self.held) == self.scheduler.max_workers
+        assert self.scheduler.decide(self.now) == ([], 0), "what was decided is taken as done"
+
+    @precondition(lambda self: self.booting)
+    @rule(random=picks)
+    def a_worker_is_ready(self, random: Random) -> None:
+        worker = random.choice(sorted(self.booting))
+        self.scheduler.worker_ready(worker, self.now)
+        self.last_used[worker] = self.now
+        self.booting.remove(worker)
+        self.boot_failures = 0
+
+    @precondition(lambda self: self.busy)
+    @rule(random=picks)
+    def a_worker_finishes_a_task(self, random: Random) -> None:
+        worker = random.choice(self.busy)
+        task = random.choice(self.parked[worker] + self.held[worker][:1])
+        self.finish(worker, task)
+
+    def finish(self, worker: int, task: int) -> None:
+        self.scheduler.finished(worker, task, self.now)
+        if task in self.parked[worker]:
+            self.parked[worker].remove(task)
+        else:
+            assert self.held[worker].pop(0) == task
+            self.last_used[worker] = self.now
+        self.ends(task)
+
+    @precondition(lambda self: self.holding)
+    @rule(random=picks)
+    def a_worker_parks_a_task(self, random: Random) -> None:
+        worker = random.choice(self.holding)
+        task = self.held[worker].pop(0)
+        self.scheduler.parked(worker, task, self.now)
+        self.parked[worker].append(task)
+        self.last_used[worker] = self.now
+
+    @precondition(lambda self: self.holding)
+    @rule(random=picks)
+    def tasks_are_taken_back(self, random: Random) -> None:
+        worker = random.choice(self.holding)
+        started = random.randint(0, len(self.held[worker]))
+        back = self.held[worker][started:]
+        del self.held[worker][started:]
+        assert self.scheduler.taken_back(worker, started) == back
+        self.requeue(back)
+
+    @precondition(lambda self: self.held)
+    @rule(random=picks)
+    def a_worker_is_lost(self, random: Random) -> None:
+        worker = random.choice(sorted(self.held))
+        held, parked = self.held.pop(worker), self.parked.pop(worker)
+        started = random.randint(0, len(held))
+        lost = self.scheduler.worker_lost(worker, "power cut", started)
+        assert sorted(lost.started) == sorted([*parked, *held[:started]])
+        assert lost.requeued == held[started:]
+        self.requeue(held[started:])
+        for task in lost.started:
+            self.ends(task)
+        if worker in self.booting | self.failed:
+            self.boot_failures += 1
+            self.broken = self.broken or self.boot_failures >= MAX_BOOT_FAILURES
+        self.booting.discard(worker)
+        self.failed.discard(worker)
+
+    @precondition(lambda self: self.booting)
+    @rule(random=picks)
+    def a_setup_fails(self, random: Random) -> None:
+        worker = random.choice(sorted(self.booting))
+        self.scheduler.setup_failed(worker, "no such package")
+        self.booting.remove(worker)
+        self.failed.add(worker)
+        self.broken = True
+
+    @rule(seconds=st.integers(1, 10) | st.just(STUCK_SECONDS / 2))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+        due = {task for task, deadline in self.deadlines.items() if deadline <= self.now}
+        expired = self.scheduler.expired(self.now)
+        assert sorted(expired) == sorted(due), "each once, and only what is outstanding"
+        assert [self.deadlines[task] for task in expired] == sorted(
+            self.deadlines.pop(task) for task in due
+        )
+
+    @invariant()
+    def the_accounts_agree(self) -> None:
+        if not hasattr(self, "scheduler"):
+            return
+        scheduler = self.scheduler
+        assert scheduler.queued == len(self.waiting)
+        assert scheduler.outstanding == len(self.outstanding)
+        assert len(self.outstanding) + len(self.over) == self.tasks, "none is lost"
+        assert scheduler.workers.keys() == self.held.keys()
+        assert len(self.held) <= scheduler.max_workers
+        assert (scheduler.broken is not None) == self.broken
+        assert scheduler.next_deadline() == min(self.deadlines.values(), default=None)
+        for worker, slot in scheduler.workers.items():
+            held, parked = self.held[worker], self.parked[worker]
+            assert list(slot.held) == held
+            assert sorted(slot.parked) == sorted(parked)
+            assert all(scheduler.holder(task) == worker for task in held + parked)
+            assert slot.last_used == self.last_used[worker]
+            state = State.BUSY if held or parked else State.IDLE
+            if worker in self.booting:
+                state = State.INITIALIZING
+            elif worker in self.failed:
+                state = State.ERROR
+            assert slot.state is state
+        assert all(scheduler.holder(task) is None for task in self.waiting)
+
+    @invariant()
+    def who_is_in_the_way_is_named(self) -> None:
+        if not hasattr(self, "scheduler"):
+            return
+        scheduler = self.scheduler
+        since = {}
+        if self.idle and not self.waiting and scheduler.can_take_back:
+            for worker in self.holding:
+                if len(self.held[worker]) > 1:
+                    since[worker] = scheduler.workers[worker].last_used
+        assert scheduler.next_stuck() == min(
+            (when + STUCK_SECONDS for when in since.values()), default=None
+        )
+        for later in (0.0, STUCK_SECONDS, 1.0):
+            now = self.now + later
+            late = [worker for worker, when in since.items() if now - when >= STUCK_SECONDS]
+            assert sorted(scheduler.stuck(now)) == late
+
+    def teardown(self) -> None:
+        """Whatever has happened: with a worker that lives, all that waits comes to its end."""
+        if not hasattr(self, "scheduler") or self.broken:
+            return
+        while self.outstanding:
+            self.it_decides()
+            for worker in sorted(self.booting):
+                self.scheduler.worker_ready(worker, self.now)
+                self.last_used[worker] = self.now
+            self.booting.clear()
+            for worker in self.busy:
+                self.finish(worker, (self.parked[worker] + self.held[worker])[0])
+            self.the_accounts_agree()
+
+
+def test_a_scheduler_does_what_its_model_does() -> None:
+    """A-06: nothing is lost or assigned twice; higher priorities first, in order within one; no
+    more workers than allowed, none with more than it may hold; a cancelled task is never assigned;
+    what a worker had not started is queued again at its place; deadlines are named once."""
+    run_state_machine_as_test(
+        Model, settings=settings(max_examples=150, stateful_step_count=50, deadline=None)
+    )
+
+
+def with_workers(count: int, can_take_back: bool = False) -> Scheduler:
+    """A scheduler whose workers are all idle, in the order of their numbers."""
+    scheduler = Scheduler(count, can_take_back)
+    for worker in range(1, count + 1):
+        scheduler.worker_started(worker, 0.0)
+        scheduler.worker_ready(worker, float(worker))
+    return scheduler
+
+
+def test_tasks_run_by_priority_and_within_one_in_order() -> None:
+    """A-06"""
+    scheduler = with_workers(1)
+    for task, priority in enumerate([5, 0, 10, 5, 10, 0, 7]):
+        scheduler.submitted(task, priority)
+    order = []
+    while scheduler.outstanding:
+        ((worker, task),) = scheduler.decide(0.0).assign
+        scheduler.finished(worker, task, 0.0)
+        order.append(task)
+    assert order == [2, 4, 6, 0, 3, 1, 5]
+
+
+def test_a_task_without_a_priority_stands_in_the_middle() -> None:
+    """A-06"""
+    assert DEFAULT_PRIORITY == MAX_PRIORITY / 2
+
+
+def test_a_deadline_is_named_once_and_only_while_its_task_is_outstanding() -> None:
+    """A-08, C-07"""
+    scheduler = with_workers(1)
+    scheduler.submitted(1, deadline=5.0)
+    scheduler.submitted(2, deadline=6.0)
+    scheduler.submitted(3, deadline=4.0)
+    scheduler.submitted(4)
+    assert scheduler.next_deadline() == 4.0
+    assert scheduler.decide(0.0).assign == [(1, 1)]
+    assert scheduler.cancelled(2)
+    assert scheduler.expired(3.9) == []
+    assert scheduler.expired(10.0) == [3, 1]
+    assert scheduler.expired(10.0) == []
+    assert scheduler.next_deadline() is None
+
+
+def test_the_worker_that_waited_longest_gets_the_next_task() -> None:
+    scheduler = with_workers(3)
+    for task in range(3):
+        scheduler.submitted(task)
+    assert scheduler.decide(10.0).assign == [(1, 0), (2, 1), (3, 2)]
+    for worker in (2, 3, 1):
+        scheduler.finished(worker, worker - 1, 11.0)
+    for task in range(3, 6):
+        scheduler.submitted(task)
+    assert scheduler.decide(12.0).assign == [(2, 3), (3, 4), (1, 5)]
+
+
+def test_short_tasks_are_given_ahead_and_long_ones_are_not() -> None:
+    """X-10"""
+    scheduler = with_workers(1, can_take_back=True)
+    for task in range(200):
+        scheduler.submitted(task, expected=WINDOW_SECONDS / 8)
+    assert [task for _, task in scheduler.decide(0.0).assign] == list(range(8))
+    scheduler.finished(1, 0, 0.0)
+    assert scheduler.decide(0.0).assign == [(1, 8)]
+    scheduler = with_workers(1, can_take_back=True)
+    for task in range(200):
+        scheduler.submitted(task, expected=0.0)
+    assert len(scheduler.decide(0.0).assign) == WINDOW_TASKS
+    for expected in (None, WINDOW_SECONDS):
+        scheduler = with_workers(1)
+        scheduler.submitted(1, expected=expected)
+        scheduler.submitted(2, expected=0.0)
+        assert scheduler.decide(0.0).assign == [(1, 1)]
+
+
+def test_what_waits_behind_a_long_task_is_taken_back_for_an_idle_worker() -> None:
+    """C-10, X-10"""
+    scheduler = Scheduler(2, can_take_back=True)
+    for worker in (1, 2):
+        scheduler.worker_started(worker, 0.0)
+    scheduler.worker_ready(1, 0.0)
+    for task in range(3):
+        scheduler.submitted(task, expected=0.0)
+    assert scheduler.decide(0.0).assign == [(1, 0), (1, 1), (1, 2)]
+    assert scheduler.next_stuck() is None
+    scheduler.worker_ready(2, 0.0)
+    assert scheduler.next_stuck() == STUCK_SECONDS
+    assert scheduler.stuck(STUCK_SECONDS / 2) == []
+    assert scheduler.stuck(STUCK_SECONDS) == [1]
+    assert scheduler.taken_back(1, started=1) == [1, 2]
+    assert scheduler.decide(1.0).assign == [(2, 1), (2, 2)]
+
+
+def test_no_more_workers_start_than_there_are_tasks() -> None:
+    """A-02"""
+    scheduler = Scheduler(8)
+    assert scheduler.decide(0.0) == ([], 0)
+    scheduler.submitted(1)
+    scheduler.submitted(2)
+    assert scheduler.decide(0.0) == ([], 2)
+
+
+def boot_fails(scheduler: Scheduler, worker: int) -> None:
+    scheduler.worker_started(worker, 0.0)
+    assert scheduler.worker_lost(worker, f"reason {worker}") == ([], [])
+
+
+def test_three_workers_in_a_row_that_do_not_start_break_the_pool() -> None:
+    scheduler = Scheduler(4)
+    scheduler.submitted(1)
+    boot_fails(scheduler, 1)
+    boot_fails(scheduler, 2)
+    scheduler.worker_started(3, 0.0)
+    scheduler.worker_ready(3, 0.0)
+    boot_fails(scheduler, 4)
+    boot_fails(scheduler, 5)
+    assert scheduler.broken is None
+    boot_fails(scheduler, 6)
+    assert scheduler.broken == "3 workers in a row did not start; the last: reason 6"
+
+
+def test_workers_that_die_later_do_not_break_the_pool() -> None:
+    """D-09"""
+    scheduler = Scheduler(1)
+    for worker in range(10):
+        scheduler.submitted(worker)
+        assert scheduler.decide(0.0) == ([], 1)
+        scheduler.worker_started(worker, 0.0)
+        scheduler.worker_ready(worker, 0.0)
+        assert scheduler.decide(0.0).assign == [(worker, worker)]
+        assert scheduler.worker_lost(worker, "power cut") == ([worker], [])
+    assert scheduler.broken is None
+
+
+EVENTS: list[tuple[Kind, Callable[[Scheduler], object]]] = [
+    (Kind.READY, lambda scheduler: scheduler.worker_ready(1, 0.0)),
+    (Kind.SETUP_FAILED, lambda scheduler: scheduler.setup_failed(1, "no such package")),
+    (Kind.RESULT, lambda scheduler: scheduler.finished(1, 1, 0.0)),
+    (Kind.ERROR, lambda scheduler: scheduler.finished(1, 1, 0.0)),
+    (Kind.PARKED, lambda scheduler: scheduler.parked(1, 1, 0.0)),
+    (Kind.LOST, lambda scheduler: scheduler.worker_lost(1, "power cut")),
+]
+
+
+def in_state(state: WorkerState) -> Scheduler:
+    scheduler = Scheduler(1)
+    scheduler.worker_started(1, 0.0)
+    if state is State.ERROR:
+        scheduler.setup_failed(1, "no such package")
+    elif state is not State.INITIALIZING:
+        scheduler.worker_ready(1, 0.0)
+    if state is State.BUSY:
+        scheduler.submitted(1)
+        scheduler.decide(0.0)
+    assert scheduler.workers[1].state is state
+    return scheduler
+
+
+@pytest.mark.parametrize("state", [state for state in State if state is not State.TERMINATED])
+@pytest.mark.parametrize(("kind", "event"), EVENTS, ids=[kind.name for kind, _ in EVENTS])
+def test_a_worker_changes_its_state_as_the_protocol_says(
+    state: WorkerState, kind: Kind, event: Callable[[Scheduler], object]
+) -> None:
+    """C-01"""
+    if kind not in TRANSITIONS[state]:
+        return
+    scheduler = in_state(state)
+    event(scheduler)
+    slot = scheduler.workers.get(1)
+    assert (slot.state if slot else State.TERMINATED) is TRANSITIONS[state][kind]
+
+
+def test_a_worker_counts_its_tasks_and_its_times() -> None:
+    """C-01"""
+    scheduler = Scheduler(1)
+    scheduler.worker_started(1, 10.0)
+    slot = scheduler.workers[1]
+    assert (slot.created, slot.last_used, slot.tasks_done) == (10.0, 10.0, 0)
+    scheduler.worker_ready(1, 11.0)
+    scheduler.submitted(1)
+    scheduler.decide(12.0)
+    assert (slot.last_used, slot.tasks_done) == (12.0, 0)
+    scheduler.finished(1, 1, 13.0)
+    assert (slot.created, slot.last_used, slot.tasks_done) == (10.0, 13.0, 1)
