@@ -180,10 +180,16 @@ class Engine:
 
     def kill(self, number: int) -> bool:
         """Ends the worker that runs a task, and cancels its future."""
-        worker = self.scheduler.holder(number)
-        if worker is None:
+        task = self._tasks.get(number)
+        if task is None:
             return False
-        self._lose(worker, "its task was cancelled", number, Future.settle_cancelled)
+        if self._withdraw(number):  # sent, but not started
+            task.future.settle_cancelled()
+            self._end_if_over()
+        else:
+            worker = self.scheduler.holder(number)
+            assert worker is not None
+            self._lose(worker, "its task was cancelled", number, Future.settle_cancelled)
         self._dispatch()
         self._link.flush()
         return True
