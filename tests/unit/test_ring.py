@@ -26,6 +26,7 @@ from pyworkers._channels import Link
 from pyworkers._channels.heap import HeapLink
 from pyworkers._channels.memory import MemoryLink
 from pyworkers._protocol import (
+    HEADER,
     HEADER_BYTES,
     MAX_FRAME_BYTES,
     SPILLED,
@@ -556,10 +557,7 @@ def test_without_shared_memory_nothing_is_taken_back(shim: NodeHost, mode: str) 
 
 def raw(length: int, kind: int = Kind.RESULT, number: float = 0.0, size: int = 32) -> bytes:
     """A frame of 32 bytes that claims another length."""
-    frame = bytearray(size)
-    write_frame(frame, 0, kind, 0, 1, 1, number, bytes(size - HEADER_BYTES))
-    frame[:4] = length.to_bytes(4, "little")
-    return bytes(frame)
+    return HEADER.pack(length, kind, 0, 0, 1, 1, number).ljust(size, b"\0")
 
 
 def chunks(*sizes: int, total: float) -> bytes:
