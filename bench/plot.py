@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 from bench.contest import Result
-from bench.table import header, number
+from bench.table import cell, header
 
 _COLUMNS: Final = 3
 _OURS: Final = "#3776ab"
@@ -42,14 +42,16 @@ def _draw(axis: Axes, result: Result) -> None:
     axis.barh(names, medians, xerr=spread, color=colours, capsize=3, ecolor="#444444")
     for i, value in enumerate(values):
         axis.annotate(
-            number(value.median),
+            cell(value),
             (value.high, i),
             xytext=(4, 0),
             textcoords="offset points",
             va="center",
             fontsize=8,
         )
-    axis.margins(x=0.18)
+    axis.margins(x=0.8)
+    axis.ticklabel_format(axis="x", style="plain")
+    axis.locator_params(axis="x", nbins=5)
     axis.set_title(f"{result.figure.name}: {header(metric)}", fontsize=10)
     axis.tick_params(labelsize=8)
     axis.spines[["top", "right"]].set_visible(False)

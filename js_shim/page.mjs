@@ -48,7 +48,8 @@ export async function runBlocks({ size, packages, modules }) {
     const element = selector ? document.querySelector(selector) : undefined;
     if (element === null) console.error(`pyworkers: no element matches data-output="${selector}"`);
     try {
-      await connection.exec(await source(block), {
+      // A block is a statement: whatever value it ends with is nobody's.
+      await connection.exec(`${await source(block)}\nNone`, {
         filename: block.getAttribute("src") ?? `<block ${blocks().indexOf(block) + 1}>`,
         onId: (id) => element && outputs.set(id, element),
       });

@@ -153,6 +153,8 @@ async def install(packages: list[str]) -> None:
 
 
 _ARRAYS: Final = {
+    "?": "Uint8Array",
+    "c": "Uint8Array",
     "b": "Int8Array",
     "B": "Uint8Array",
     "h": "Int16Array",
@@ -169,24 +171,29 @@ _ARRAYS: Final = {
 
 
 def from_page(value: Any) -> Any:
-    """Converts a structured clone: objects to dicts, arrays to lists, buffers to memoryviews."""
-    if isinstance(value, JsProxy):
-        if value.typeof == "object" and str(js.Object.prototype.toString.call(value)) == (
-            "[object ArrayBuffer]"
-        ):
-            value = js.Uint8Array.new(value)
-        value = value.to_py()
-    return _without_null(value)
+    """Converts a structured clone: objects to dicts, arrays to lists, buffers to memoryviews.
+
+    Raises:
+        TypeError: something in it is no plain data; the message names its type.
+    """
+    return _plain(value.to_py() if isinstance(value, JsProxy) else value)
 
 
-def _without_null(value: Any) -> Any:
+def _plain(value: Any) -> Any:
+    """Converts what ``to_py`` leaves alone: null and ArrayBuffers."""
     if type(value) is list:
-        return [_without_null(item) for item in value]
+        return [_plain(item) for item in value]
     if type(value) is dict:
-        return {key: _without_null(item) for key, item in value.items()}
-    if isinstance(value, JsProxy):
-        return from_page(value)
-    return None if type(value).__name__ == "JsNull" else value
+        return {key: _plain(item) for key, item in value.items()}
+    if not isinstance(value, JsProxy):
+        return None if type(value).__name__ == "JsNull" else value
+    kind = str(js.Object.prototype.toString.call(value))[len("[object ") : -1]
+    if kind == "ArrayBuffer":
+        return js.Uint8Array.new(value).to_py()
+    raise TypeError(
+        f"a JavaScript {kind} cannot be given to Python: use numbers, strings, arrays, plain "
+        "objects, or typed arrays"
+    )
 
 
 def to_page(value: Any) -> Any:
@@ -212,9 +219,12 @@ def _with_arrays(value: Any) -> Any:
             f"a {type(value).__name__} cannot be given to JavaScript: return numbers, strings, "
             "lists, dicts, or buffers such as bytes and array"
         ) from None
-    kind = _ARRAYS.get(view.format, "Uint8Array")
+    kind = _ARRAYS.get(view.format.lstrip("@=<"))
+    if kind is None:
+        raise TypeError(f"a buffer of format {view.format!r} has no typed array in JavaScript")
     array = getattr(js, kind).new(view.nbytes // view.itemsize)
-    array.assign(view if view.c_contiguous else view.tobytes())
+    native = view.format in _ARRAYS and view.c_contiguous and view.nbytes
+    js.Uint8Array.new(array.buffer).assign(view.cast("B") if native else view.tobytes())
     return array
 
 

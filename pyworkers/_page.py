@@ -171,7 +171,7 @@ class Page:
     def _answer(self, id: int, value: Any) -> None:
         try:
             _js.post(self._port, "result", value, id=id)
-        except TypeError as error:
+        except Exception as error:  # whatever converting raises, the page is told
             self._fail(id, error)
 
     def _fail(self, id: int, error: BaseException) -> None:

@@ -40,7 +40,7 @@ def scaling(run: Callable[[int], float], processes: Callable[[], list[Path]]) ->
 
 @contextmanager
 def contest(lab: Lab) -> Iterator[dict[str, Sample]]:
-    stop = lab.count(150_000, 5000)
+    stop = lab.count(500_000, 30_000)
     firsts = range(0, stop, stop // PIECES)
     stops = [first + stop // PIECES for first in firsts]
     tab = lab.tab()

@@ -67,7 +67,7 @@ BLOCKS = """
     broken()
 </script>
 <script type="text/x-pyworkers" data-output="#two">print(kept, "after the error")</script>
-<script type="text/x-pyworkers">print("to the console")</script>
+<script type="text/x-pyworkers">print("to the console"); object()</script>
 """
 
 
@@ -210,6 +210,19 @@ def test_plain_data_goes_both_ways(py: Page) -> None:
             ];
         }"""
     ) == [[None, True, 1.5, "ä", [1, [2]], {"a": {"b": None}}], [1, 2, 3], 1000, 0]
+    assert py.evaluate(
+        "py.exec('import ctypes\\n(ctypes.c_int * 3)(1, 2, 3)').then((array) => [...array])"
+    ) == [1, 2, 3]
+    for what, name in (
+        ("x = []\nx.append(x)\nx", "RecursionError"),
+        ("import array\narray.array('w', 'ab')", "TypeError"),
+    ):
+        assert py.evaluate("(source) => caught(py.exec(source))", what)[0] == name
+    assert py.evaluate("caught(py.run('echo', [new Date()]))")[:2] == [
+        "TypeError",
+        "a JavaScript Date cannot be given to Python: use numbers, strings, arrays, plain "
+        "objects, or typed arrays",
+    ]
     refused = py.evaluate("caught(py.exec('object()'))")
     assert refused[0] == "TypeError"
     assert "a object cannot be given to JavaScript" in refused[1]
