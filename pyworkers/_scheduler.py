@@ -310,15 +310,17 @@ class Scheduler:
             self._tasks[task].worker = worker
             self._update(slot)
             assign.append((worker, task))
-        start = 0
-        if self.queued and self.broken is None:
-            room = self.max_workers - len(self.workers)
-            if room > 0:
-                starting = sum(
-                    slot.state is WorkerState.INITIALIZING for slot in self.workers.values()
-                )
-                start = max(0, min(room, self.queued - starting))
-        return Decision(assign, start)
+        return Decision(assign, self._missing())
+
+    def _missing(self) -> int:
+        """Returns how many workers to start: one for each task that has none to itself."""
+        room = self.max_workers - len(self.workers)
+        if room <= 0 or self.broken is not None or not (self.queued or self._ahead):
+            return 0
+        slots = self.workers.values()
+        waiting = self.queued + sum(len(self.workers[worker].held) - 1 for worker in self._ahead)
+        starting = sum(slot.state is WorkerState.INITIALIZING for slot in slots)
+        return max(0, min(room, waiting - starting))
 
     def stuck(self, now: float) -> list[int]:
         """Returns the workers from which tasks should be taken back, because another is idle."""

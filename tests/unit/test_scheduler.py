@@ -507,3 +507,15 @@ def test_a_worker_counts_its_tasks_and_its_times() -> None:
     assert (slot.last_used, slot.tasks_done) == (12.0, 0)
     scheduler.finished(1, 1, 13.0)
     assert (slot.created, slot.last_used, slot.tasks_done) == (10.0, 13.0, 1)
+
+
+def test_a_task_held_ahead_still_starts_another_worker() -> None:
+    """A-02: it would else wait behind the first, which may be long."""
+    scheduler = Scheduler(2, can_take_back=True)
+    scheduler.worker_started(1, 0.0)
+    scheduler.worker_ready(1, 0.0)
+    for task in range(2):
+        scheduler.submitted(task, expected=0.0)
+    assert scheduler.decide(0.0) == ([(1, 0), (1, 1)], 1)
+    scheduler.worker_started(2, 0.0)
+    assert scheduler.decide(0.0) == ([], 0)
