@@ -1,84 +1,56 @@
 /**
  * The one way an interpreter starts: hub or worker, browser or Node.
  *
- * Owns the assets of Pyodide (fetched and compiled once by a broker, handed to every thread) and
- * the settings of `loadPyodide`. Knows nothing of channels or tasks.
+ * Owns the settings of `loadPyodide`, plain or from a memory snapshot. Knows nothing of where the
+ * assets come from, nor of channels or tasks.
  */
 
-/**
- * Where Pyodide's files are.
- * @typedef {object} Site
- * @property {string} indexURL folder of pyodide.mjs and its core, with a slash at the end
- * @property {string} packageBaseURL folder of the wheels that the lock file names
- * @property {string} [lock] text of the lock file, if it is known; else it lies beside the wheels
- * @property {Host} [host] what a script in Node sees of the machine
- */
+import { bytesOf, inNode, LOADERS, warn } from "./assets.mjs";
+import {
+  matchSnapshot,
+  packSnapshot,
+  pyodideHeader,
+  restoreSnapshot,
+  usedPages,
+} from "./snapshot.mjs";
 
-/**
- * @typedef {object} Host
- * @property {string[]} folders each is there under its own path; the first is the current one
- * @property {string} path folder from which modules are imported first
- */
+/** @typedef {import("./assets.mjs").Assets} Assets */
+/** @typedef {import("./assets.mjs").Bulk} Bulk */
+/** @typedef {import("./assets.mjs").Host} Host */
 
-/**
- * What every interpreter of a page is made of; can be posted to a worker.
- * @typedef {object} Assets
- * @property {string} indexURL
- * @property {string} packageBaseURL
- * @property {WebAssembly.Module} module
- * @property {Uint8Array} stdlib
- * @property {string} lock text of the lock file
- * @property {Host | undefined} host
- */
+/** Measures phases that follow each other, in milliseconds. */
+export class Stopwatch {
+  /** @type {[string, number][]} */
+  phases = [];
+  #last = performance.now();
 
-export const inNode = typeof process === "object" && typeof process.versions?.node === "string";
-
-/**
- * Fetches a URL, or reads a file in Node; what fails names the URL.
- * @param {string} url
- * @returns {Promise<Response>}
- */
-export async function load(url) {
-  if (url.startsWith("file:")) {
-    const fs = /** @type {any} */ (process).getBuiltinModule("node:fs");
-    return new Response(fs.readFileSync(new URL(url)), {
-      headers: { "content-type": url.endsWith(".wasm") ? "application/wasm" : "" },
-    });
+  /**
+   * Ends a phase: it began where the one before it ended.
+   * @param {string} phase
+   */
+  lap(phase) {
+    const now = performance.now();
+    this.phases.push([phase, now - this.#last]);
+    this.#last = now;
   }
-  let response;
+}
+
+/**
+ * Imports Pyodide's modules: from memory, so that no worker asks the server for them again.
+ * @param {Assets} assets
+ * @returns {Promise<any[]>}
+ */
+async function importLoaders({ indexURL, scripts }) {
+  const fetched = () => Promise.all(LOADERS.map((name) => import(`${indexURL}${name}`)));
+  if (inNode) return fetched();
+  const urls = scripts.map((script) => URL.createObjectURL(script));
   try {
-    response = await fetch(url);
-  } catch (error) {
-    throw new Error(`cannot load ${url}: ${/** @type {Error} */ (error).message}`);
+    return await Promise.all(urls.map((url) => import(url)));
+  } catch {
+    return fetched(); // The page's policy forbids scripts from blobs.
+  } finally {
+    urls.forEach(URL.revokeObjectURL);
   }
-  if (!response.ok) throw new Error(`cannot load ${url}: HTTP ${response.status}`);
-  return response;
-}
-
-/**
- * @param {string} url
- * @returns {Promise<WebAssembly.Module>}
- */
-async function compile(url) {
-  const response = await load(url);
-  const type = response.headers.get("content-type") ?? "";
-  return type.startsWith("application/wasm")
-    ? WebAssembly.compileStreaming(response)
-    : WebAssembly.compile(await response.arrayBuffer());
-}
-
-/**
- * Fetches the core once and compiles it once.
- * @param {Site} site
- * @returns {Promise<Assets>}
- */
-export async function fetchAssets({ indexURL, packageBaseURL, lock, host }) {
-  const [module, stdlib, lockText] = await Promise.all([
-    compile(`${indexURL}pyodide.asm.wasm`),
-    load(`${indexURL}python_stdlib.zip`).then((response) => response.arrayBuffer()),
-    lock ?? load(`${packageBaseURL}pyodide-lock.json`).then((response) => response.text()),
-  ]);
-  return { indexURL, packageBaseURL, module, stdlib: new Uint8Array(stdlib), lock: lockText, host };
 }
 
 /**
@@ -93,51 +65,42 @@ function addErrorImports(imports) {
 }
 
 /**
- * Starts an interpreter.
+ * @typedef {{stdout: (bytes: Uint8Array) => void, stderr: (bytes: Uint8Array) => void}} Streams
+ */
+
+/** Where the start archive lies in an interpreter's file system, and Python finds its modules. */
+const ARCHIVE_PATH = "/lib/pyworkers.zip";
+
+/** What Python does before its memory is taken, and in each interpreter that is made of it. */
+const SNAPSHOT_MODULE = "pyworkers._snapshot";
+
+/** @param {string} url of what Node reads by its path */
+const nodePath = (url) =>
+  url.startsWith("file:") ? decodeURIComponent(new URL(url).pathname) : url;
+
+/**
+ * Starts an interpreter with the packages of a start archive.
  * @param {Assets} assets
- * @param {{stdout: (bytes: Uint8Array) => void, stderr: (bytes: Uint8Array) => void}} streams
+ * @param {Bulk} archive
+ * @param {Streams} streams
+ * @param {Stopwatch} watch
  * @returns {Promise<any>} Pyodide's API object
  */
-export async function boot(assets, streams) {
-  const { indexURL } = assets;
-  const [{ loadPyodide }, { default: createModule }] = await Promise.all([
-    import(`${indexURL}pyodide.mjs`),
-    import(`${indexURL}pyodide.asm.mjs`),
+export async function boot(assets, archive, streams, watch) {
+  const [packages, snapshot] = await Promise.all([
+    bytesOf(archive),
+    assets.snapshot && bytesOf(assets.snapshot),
   ]);
-  const stdlib = inNode ? undefined : URL.createObjectURL(new Blob([assets.stdlib.slice()]));
-  const path = (/** @type {string} */ url) =>
-    url.startsWith("file:") ? decodeURIComponent(new URL(url).pathname) : url;
-  /** @type {(error: unknown) => void} */
-  let fail = () => {};
-  const failed = new Promise((_, reject) => {
-    fail = reject;
-  });
-  const started = loadPyodide({
-    // The loader fetches `indexURL + "pyodide.asm.wasm"` at once, needed or not; a data: URL
-    // answers without the network. Nothing else is looked up there.
-    indexURL: inNode ? path(indexURL) : "data:application/wasm,",
-    ...(stdlib ? { stdLibURL: stdlib } : {}),
-    lockFileContents: assets.lock,
-    packageBaseUrl: path(assets.packageBaseURL),
-    ...(assets.host ? hostSettings(assets.host) : {}),
-    createPyodideModule: (/** @type {any} */ settings) => {
-      settings.instantiateWasm = (
-        /** @type {WebAssembly.Imports} */ imports,
-        /** @type {(instance: WebAssembly.Instance, module: WebAssembly.Module) => void} */ done,
-      ) => {
-        addErrorImports(imports);
-        WebAssembly.instantiate(assets.module, imports).then(
-          (instance) => done(instance, assets.module),
-          fail,
-        );
-        return {};
-      };
-      return createModule(settings);
-    },
-  });
-  const pyodide = await Promise.race([started, failed]);
+  let pyodide;
+  if (snapshot) {
+    try {
+      pyodide = await startFrom(snapshot, assets, packages, watch);
+    } catch (error) {
+      warn("Python starts without the snapshot", error);
+    }
+  }
+  pyodide ??= await startPlainly(assets, packages, watch);
   if (assets.host) pyodide.FS.chdir(assets.host.folders[0]);
-  if (stdlib) URL.revokeObjectURL(stdlib);
   for (const stream of /** @type {const} */ (["stdout", "stderr"])) {
     const write = (/** @type {Uint8Array} */ bytes) => {
       streams[stream](bytes);
@@ -146,6 +109,183 @@ export async function boot(assets, streams) {
     pyodide[stream === "stdout" ? "setStdout" : "setStderr"]({ write, isatty: false });
   }
   return pyodide;
+}
+
+/**
+ * Makes a snapshot of a new interpreter that has imported what hubs and workers need.
+ * @param {Assets} assets
+ * @param {Bulk} archive
+ * @returns {Promise<Uint8Array<ArrayBuffer>>} uncompressed
+ */
+export async function makeSnapshot(assets, archive) {
+  const packages = await bytesOf(archive);
+  /** @type {Set<number>} */
+  let fresh = new Set();
+  let count = 0;
+  const functions = (/** @type {any} */ { wasmTable, freeTableIndexes }) =>
+    wasmTable.length - freeTableIndexes.length;
+  // In Node the name of the program would be a path of this machine.
+  const settings = { _makeSnapshot: true, _sysExecutable: "./this.program" };
+  const watch = new Stopwatch();
+  const pyodide = await startPlainly({ ...assets, host: undefined }, packages, watch, settings, {
+    before(module) {
+      module.onRuntimeInitialized = () => {
+        fresh = usedPages(module.HEAPU8);
+        count = functions(module);
+      };
+    },
+    importing: claimStackSwitching,
+  });
+  pyodide.pyimport(SNAPSHOT_MODULE).prepare();
+  if (functions(pyodide._module) !== count) {
+    throw new Error("the memory refers to functions that no other instance would have");
+  }
+  return packSnapshot(pyodide.makeMemorySnapshot(), fresh, pyodide._api.config.BUILD_ID, packages);
+}
+
+/**
+ * @param {Assets} assets
+ * @param {Uint8Array} archive
+ * @param {Stopwatch} watch
+ * @param {Record<string, unknown>} [settings] more of them
+ * @param {Hooks} [hooks]
+ */
+async function startPlainly(assets, archive, watch, settings = {}, hooks = {}) {
+  const { stdlib } = assets;
+  const blob = stdlib instanceof Blob ? stdlib : new Blob([stdlib.slice()]);
+  const stdLibURL = inNode ? undefined : URL.createObjectURL(blob);
+  const chosen = { ...(stdLibURL && { stdLibURL }), ...settings };
+  const pyodide = await launch(assets, chosen, watch, hooks);
+  watch.lap("start");
+  if (stdLibURL) URL.revokeObjectURL(stdLibURL);
+  putFile(pyodide.FS, ARCHIVE_PATH, archive);
+  pyodide._api.sys.path.append(ARCHIVE_PATH);
+  watch.lap("archive");
+  return pyodide;
+}
+
+/**
+ * @param {Uint8Array} snapshot
+ * @param {Assets} assets
+ * @param {Uint8Array} archive
+ * @param {Stopwatch} watch
+ */
+async function startFrom(snapshot, assets, archive, watch) {
+  const stdlib = await bytesOf(assets.stdlib);
+  const pyodide = await launch(
+    assets,
+    { _loadSnapshot: pyodideHeader(snapshot), ...(inNode ? {} : { stdLibURL: "data:," }) },
+    watch,
+    {
+      before: ({ API }) => matchSnapshot(snapshot, API.config.BUILD_ID, archive),
+      after(module) {
+        const index = trampolineIndex(module);
+        const trampoline = module.HEAP32[index];
+        restoreSnapshot(snapshot, module);
+        module.HEAP32[index] = trampoline;
+        setTimeZone(module);
+        const [major, minor] = module.API.pyVersionTuple;
+        putFile(module.FS, `/lib/python${major}${minor}.zip`, stdlib);
+      },
+    },
+  );
+  watch.lap("restore");
+  putFile(pyodide.FS, ARCHIVE_PATH, archive);
+  const language = (globalThis.navigator?.language ?? "C").replace("-", "_");
+  pyodide.pyimport(SNAPSHOT_MODULE).renew(`${language}.UTF-8`, assets.host?.path);
+  watch.lap("archive");
+  return pyodide;
+}
+
+/**
+ * Has Python's C code believe that the engine can switch stacks. It asks once, and would not ask
+ * again in another engine; whether a switch is possible at some moment is asked in JavaScript.
+ * @param {any} imports
+ */
+function claimStackSwitching({ env }) {
+  const answer = env.emscripten_asm_const_int;
+  env.emscripten_asm_const_int = (/** @type {unknown[]} */ ...question) => {
+    const found = answer(...question);
+    return typeof found === "boolean" ? true : found;
+  };
+}
+
+/**
+ * Where a memory holds the function by which Python calls C, if the engine is able to have one in
+ * WebAssembly: it then has its place in the engine's own table.
+ * @param {any} module
+ */
+const trampolineIndex = ({ HEAP32, __PyRuntime, __PyEM_EMSCRIPTEN_TRAMPOLINE_OFFSET }) =>
+  (__PyRuntime + HEAP32[__PyEM_EMSCRIPTEN_TRAMPOLINE_OFFSET / 4]) / 4;
+
+/**
+ * Sets the C library's time zone, which it asks for once.
+ * @param {any} module
+ */
+function setTimeZone(module) {
+  const [standard, summer] = module.HEAPU32.subarray(module.___tzname / 4);
+  module.__tzset_js(module._timezone, module._daylight, standard, summer);
+}
+
+/**
+ * Makes a file of bytes that it then shares; nobody writes to it.
+ * @param {any} FS
+ * @param {string} path
+ * @param {Uint8Array} bytes
+ */
+const putFile = (FS, path, bytes) => FS.writeFile(path, bytes, { canOwn: true });
+
+/**
+ * What is to be done on the way.
+ * @typedef {object} Hooks
+ * @property {(module: any) => void} [before] gets Emscripten's module before it is instantiated
+ * @property {(imports: any) => void} [importing] gets what it imports
+ * @property {(module: any) => void} [after] gets it before Pyodide looks at its memory
+ */
+
+/**
+ * @param {Assets} assets
+ * @param {Record<string, unknown>} settings of `loadPyodide`
+ * @param {Stopwatch} watch
+ * @param {Hooks} hooks
+ */
+async function launch(assets, settings, watch, { before, importing, after }) {
+  const { indexURL, host } = assets;
+  const [{ loadPyodide }, { default: createModule }] = await importLoaders(assets);
+  watch.lap("loader");
+  /** @type {(error: unknown) => void} */
+  let fail = () => {};
+  const failed = new Promise((_, reject) => {
+    fail = reject;
+  });
+  const started = loadPyodide({
+    // The loader fetches `indexURL + "pyodide.asm.wasm"` at once, needed or not; a data: URL
+    // answers without the network. Nothing else is looked up there.
+    indexURL: inNode ? nodePath(indexURL) : "data:application/wasm,",
+    lockFileContents: assets.lock,
+    packageBaseUrl: nodePath(assets.packageBaseURL),
+    ...(host ? hostSettings(host) : {}),
+    ...settings,
+    createPyodideModule: async (/** @type {any} */ module) => {
+      before?.(module);
+      module.instantiateWasm = (
+        /** @type {WebAssembly.Imports} */ imports,
+        /** @type {(instance: WebAssembly.Instance, module: WebAssembly.Module) => void} */ done,
+      ) => {
+        addErrorImports(imports);
+        importing?.(imports);
+        WebAssembly.instantiate(assets.module, imports).then((instance) => {
+          watch.lap("instantiate");
+          done(instance, assets.module);
+        }, fail);
+        return {};
+      };
+      const created = await createModule(module);
+      after?.(created);
+      return created;
+    },
+  });
+  return Promise.race([started, failed]);
 }
 
 /**

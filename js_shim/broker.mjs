@@ -3,17 +3,27 @@
  *
  * It lives on a thread that never blocks, because a hub that waits in Atomics.wait can neither
  * start nor end workers of its own in Chromium (a nested worker's life needs its creator's event
- * loop). Owns the assets and the threads; knows nothing of frames or tasks.
+ * loop). Owns the assets and the threads; knows nothing of frames or tasks. What a worker leaves
+ * in shared memory is freed here, as it is here that its true end is known.
  */
 
-import { checked } from "./protocol.mjs";
-import { bury } from "./ring.mjs";
+import { Arena, BROKER } from "./arena.mjs";
+import { checked, PROTOCOL_VERSION } from "./protocol.mjs";
+import { bury, close } from "./ring.mjs";
 import { startThread } from "./thread.mjs";
 
 /**
- * What a worker is given: rings in shared memory, or a port.
- * @typedef {{memory: SharedArrayBuffer, hub: SharedArrayBuffer} | {port: MessagePort}} Channel
+ * What a worker is given: rings in shared memory with its hub's bell and arena, or a port.
+ * @typedef {object} SharedChannel
+ * @property {SharedArrayBuffer} memory
+ * @property {SharedArrayBuffer} hub
+ * @property {WebAssembly.Memory} arena
+ * @property {MessagePort} [port] for bells, where there is no Atomics.waitAsync
+ * @typedef {SharedChannel | {port: MessagePort}} Channel
  */
+
+/** A lock of the arena that is held is asked for again after so long. */
+const SWEEP_AGAIN_MS = 20;
 
 /**
  * @typedef {object} SpawnRequest
@@ -28,32 +38,35 @@ import { startThread } from "./thread.mjs";
  * @typedef {object} BrokerLike
  * @property {(request: SpawnRequest) => void} spawn
  * @property {(peer: number) => void} terminate
- * @property {(peer: number, reason: string) => void} ondied in mode transfer; in mode shared
- *   the obituary is written into the channel, where a blocked hub sees it
+ * @property {(peer: number, reason: string) => void} ondied where the
+ *   channel has a port; in mode shared the obituary is written into the channel, too, where a
+ *   blocked hub sees it
  */
 
 /** @implements {BrokerLike} */
 export class Broker {
   /**
    * @param {string} workerURL of worker.mjs
-   * @param {() => Promise<import("./boot.mjs").Assets>} load gets the assets; called again after
+   * @param {() => Promise<import("./assets.mjs").Assets>} load gets the assets; called again after
    *   a failure
+   * @param {import("./keeper.mjs").Keeper} [keeper] provides a snapshot, where the site has none
    */
-  constructor(workerURL, load) {
+  constructor(workerURL, load, keeper) {
     this.workerURL = workerURL;
     this.load = load;
-    /** @type {Promise<import("./boot.mjs").Assets> | undefined} */
+    this.keeper = keeper;
+    /** @type {Promise<import("./assets.mjs").Assets> | undefined} */
     this.loading = undefined;
-    /** @type {import("./boot.mjs").Assets | undefined} */
+    /** @type {import("./assets.mjs").Assets | undefined} */
     this.loaded = undefined;
-    /** @type {Map<number, import("./thread.mjs").Thread>} */
-    this.threads = new Map();
+    /** @type {Map<number, {thread: import("./thread.mjs").Thread, channel: Channel}>} */
+    this.workers = new Map();
     this.closed = false;
     /** @type {(peer: number, reason: string) => void} */
     this.ondied = () => {};
   }
 
-  /** @returns {Promise<import("./boot.mjs").Assets>} fetched once; a failure is not kept */
+  /** @returns {Promise<import("./assets.mjs").Assets>} fetched once; a failure is not kept */
   assets() {
     this.loading ??= this.load().then(
       (assets) => {
@@ -72,36 +85,62 @@ export class Broker {
   spawn({ peer, name, channel, archive }) {
     if (this.closed) return;
     const died = (/** @type {string} */ reason) => {
-      if (!this.threads.delete(peer)) return;
       if ("memory" in channel) bury(channel.memory, channel.hub, reason);
-      else this.ondied(peer, reason);
+      if (channel.port) this.ondied(peer, reason);
     };
     const thread = startThread(this.workerURL, name, { died });
-    this.threads.set(peer, thread);
-    const boot = (/** @type {import("./boot.mjs").Assets} */ assets) => {
-      const transfer = "port" in channel ? [channel.port] : [];
-      thread.post({ kind: "boot", role: "worker", peer, assets, channel, archive }, transfer);
+    this.workers.set(peer, { thread, channel });
+    const boot = (/** @type {import("./assets.mjs").Assets} */ assets) => {
+      const transfer = channel.port ? [channel.port] : [];
+      const version = PROTOCOL_VERSION;
+      const init = { kind: "boot", version, role: "worker", peer, assets, channel, archive };
+      thread.post(init, transfer);
     };
     // At once where that is possible: a hub on this very thread may be about to block.
-    if (this.loaded) boot(this.loaded);
+    if (this.loaded && !this.keeper) boot(this.loaded);
     else {
-      this.assets().then(boot, (error) => {
+      const provided = this.assets().then(async (assets) => {
+        await this.keeper?.provide(assets, archive);
+        return assets;
+      });
+      provided.then(boot, (error) => {
         thread.terminate();
         died(error.message);
       });
     }
   }
 
-  /** @param {number} peer */
+  /**
+   * Ends a worker, whether or not it has died already; its hub is done with it.
+   * @param {number} peer
+   */
   terminate(peer) {
-    this.threads.get(peer)?.terminate();
-    this.threads.delete(peer);
+    const worker = this.workers.get(peer);
+    if (!worker) return;
+    this.workers.delete(peer);
+    worker.thread.terminate();
+    const { channel } = worker;
+    if ("memory" in channel) {
+      worker.thread.ended.then(() => this.#sweep(peer, channel));
+    }
+  }
+
+  /**
+   * Frees what an ended worker had in the arena: at its end and not before, as it may have been
+   * writing there.
+   * @param {number} peer
+   * @param {SharedChannel} channel
+   */
+  #sweep(peer, channel) {
+    if (this.closed) return;
+    if (new Arena(channel.arena, BROKER, false).sweep(peer)) close(channel.memory);
+    else setTimeout(() => this.#sweep(peer, channel), SWEEP_AGAIN_MS);
   }
 
   /** Ends every thread; what is asked for later is not started. */
   close() {
     this.closed = true;
-    for (const peer of [...this.threads.keys()]) this.terminate(peer);
+    for (const peer of [...this.workers.keys()]) this.terminate(peer);
   }
 }
 
@@ -137,7 +176,8 @@ export class RemoteBroker {
 
   /** @param {SpawnRequest} request */
   spawn(request) {
-    const transfer = "port" in request.channel ? [request.channel.port] : [];
+    const { port } = request.channel;
+    const transfer = port ? [port] : [];
     this.port.postMessage({ kind: "spawn", ...request }, transfer);
   }
 

@@ -6,9 +6,11 @@
  * value, with the Python error, with the reason of an abort, or with the end of the hub.
  */
 
-import { load } from "./boot.mjs";
+import { Arena, PAGE } from "./arena.mjs";
+import { load } from "./assets.mjs";
 import { Broker, serveBroker } from "./broker.mjs";
-import { checked } from "./protocol.mjs";
+import { eachShared, lent } from "./lending.mjs";
+import { checked, PROTOCOL_VERSION } from "./protocol.mjs";
 import { startThread } from "./thread.mjs";
 
 /** A Python exception, or the end of what should have answered. */
@@ -33,6 +35,7 @@ export class PyworkersError extends Error {
  * @property {string[]} [modules] URLs of Python files, which hub and workers can then import
  * @property {"shared" | "transfer" | "inline"} [mode] of all pools that name none; by default the
  *   best that the page allows
+ * @property {boolean} [warmUp] wait until all workers of the pool behind `run` are ready
  * @property {(output: {stream: string, text: string, id?: number}) => void} [onOutput] gets what
  *   Python prints; by default the console does
  */
@@ -76,11 +79,17 @@ export class Connection {
   #lastId = 0;
   /** @type {PyworkersError | undefined} */
   #over;
-  /** @type {(assets: import("./boot.mjs").Assets) => void} */
+  /** @type {Arena | undefined} */
+  #arena;
+  /** Tells the hub of views of shared memory that this page has dropped. */
+  #given = new FinalizationRegistry((/** @type {number} */ id) => {
+    if (!this.#over) this.port.postMessage({ kind: "drop", id });
+  });
+  /** @type {(assets: import("./assets.mjs").Assets) => void} */
   #loaded = () => {};
 
   /**
-   * @param {import("./boot.mjs").Site} site
+   * @param {import("./assets.mjs").Site} site
    * @param {string} workerURL
    * @param {ConnectOptions} options
    */
@@ -92,7 +101,7 @@ export class Connection {
     const page = new MessageChannel();
     const brokerage = new MessageChannel();
     this.port = page.port1;
-    /** @type {Promise<import("./boot.mjs").Assets>} */
+    /** @type {Promise<import("./assets.mjs").Assets>} */
     const assets = new Promise((resolve) => {
       this.#loaded = resolve;
     });
@@ -103,7 +112,8 @@ export class Connection {
     });
     this.port.onmessage = ({ data }) => this.#heard(data);
     const ports = { page: page.port2, broker: brokerage.port2 };
-    this.hub.post({ kind: "boot", role: "hub", site, ...ports }, Object.values(ports));
+    const version = PROTOCOL_VERSION;
+    this.hub.post({ kind: "boot", version, role: "hub", site, ...ports }, Object.values(ports));
   }
 
   /**
@@ -113,7 +123,10 @@ export class Connection {
     const sources = Object.fromEntries(await Promise.all(modules.map(fetchModule)));
     const ready = this.#promise(0);
     this.port.postMessage({ kind: "configure", size, packages, modules: sources, mode });
-    ({ mode: this.mode, reason: this.reason } = await ready);
+    const { mode: chosen, reason, arena } = await ready;
+    this.mode = chosen;
+    this.reason = reason;
+    if (arena) this.#arena = new Arena(arena, PAGE, false);
   }
 
   /**
@@ -134,12 +147,54 @@ export class Connection {
     };
     signal?.addEventListener("abort", aborted, { once: true });
     try {
-      this.port.postMessage({ kind: "run", id, target, args, priority, timeout }, transfer);
+      this.#postRun({ kind: "run", id, target, args, priority, timeout }, transfer);
       return await result;
     } finally {
       signal?.removeEventListener("abort", aborted);
       this.#pending.delete(id);
     }
+  }
+
+  /**
+   * @param {any} message
+   * @param {Transferable[]} transfer
+   */
+  #postRun(message, transfer) {
+    if (!this.#arena) {
+      this.port.postMessage(message, transfer);
+      return;
+    }
+    const { value, offsets } = lent(message.args, this.#arena);
+    try {
+      this.port.postMessage({ ...message, args: value }, transfer);
+    } catch (error) {
+      for (const offset of offsets) this.#arena.free(offset);
+      throw error;
+    }
+  }
+
+  /**
+   * Makes an array in shared memory, zero at first: Python's `SharedArray`. It is freed when this
+   * page, and Python, have dropped it.
+   * @param {number | number[]} shape length, or lengths of all dimensions
+   * @param {string} [dtype] "int8" to "int64", "uint8" to "uint64", "float32" or "float64"
+   * @returns {Promise<any>} a typed array, row after row. Pass it to `run`, and the task gets the
+   *   `SharedArray`: what either writes, the other sees
+   */
+  sharedArray(shape, dtype = "float64") {
+    const given = JSON.stringify([shape, dtype]);
+    return this.exec(`__import__("pyworkers").SharedArray(*${given})`);
+  }
+
+  /**
+   * Starts all workers of the pool behind `run`, instead of each when there is work for it.
+   * @returns {Promise<void>} when all are ready
+   */
+  async warmUp() {
+    const id = ++this.#lastId;
+    const result = this.#promise(id);
+    this.port.postMessage({ kind: "warm", id });
+    await result;
   }
 
   /**
@@ -196,8 +251,11 @@ export class Connection {
     else if (message.kind === "progress") this.#pending.get(message.id)?.onProgress?.(message);
     else if (message.kind === "assets") this.#loaded(message.assets);
     else if (message.kind === "ready") this.#settle(0)?.resolve(message);
-    else if (message.kind === "result") this.#settle(message.id)?.resolve(message.value);
-    else {
+    else if (message.kind === "result") {
+      const { id, value } = message;
+      if (this.#arena) eachShared(value, (view) => this.#given.register(view, view.byteOffset));
+      this.#settle(id)?.resolve(value);
+    } else {
       const { id, name, message: text, pythonTraceback } = message;
       this.#settle(id)?.reject(new PyworkersError(name, text, pythonTraceback));
     }
@@ -219,18 +277,20 @@ export class Connection {
  * Reads where a built site keeps its parts.
  * @param {any} config content of pyworkers.json
  * @param {string} base its URL
- * @returns {import("./boot.mjs").Site}
+ * @returns {import("./assets.mjs").Site}
  */
-export function siteFrom({ indexURL, lockURL }, base) {
+export function siteFrom({ indexURL, lockURL, archiveURL, snapshotURL }, base) {
   return {
     indexURL: new URL(indexURL, base).href,
     packageBaseURL: new URL(".", new URL(lockURL, base)).href,
+    archiveURL: new URL(archiveURL, base).href,
+    ...(snapshotURL ? { snapshotURL: new URL(snapshotURL, base).href } : {}),
   };
 }
 
 /**
  * Starts a hub and waits until it is ready.
- * @param {import("./boot.mjs").Site} site
+ * @param {import("./assets.mjs").Site} site
  * @param {string} workerURL
  * @param {ConnectOptions} options
  */
@@ -238,6 +298,7 @@ export async function open(site, workerURL, options) {
   const connection = new Connection(site, workerURL, options);
   try {
     await connection.configure(options);
+    if (options.warmUp) await connection.warmUp();
   } catch (error) {
     connection.close();
     throw error;

@@ -5,10 +5,14 @@
  * pools: Python numbers the workers and decides.
  */
 
-import { fetchAssets, inNode } from "./boot.mjs";
+import { Arena, arenaMemory, HUB } from "./arena.mjs";
+import { fetchAssets, inNode } from "./assets.mjs";
 import { Broker, RemoteBroker } from "./broker.mjs";
-import { PortLink, RingLink } from "./link.mjs";
-import { bellMemory, channelMemory, Doorbell } from "./ring.mjs";
+import { Cells } from "./cells.mjs";
+import { PortLink } from "./port_link.mjs";
+import { PROTOCOL_VERSION } from "./protocol.mjs";
+import { bellMemory, canWaitAsync, channelMemory, Doorbell, isOpen } from "./ring.mjs";
+import { RingLink } from "./ring_link.mjs";
 
 /** @param {() => unknown} probe */
 function works(probe) {
@@ -23,7 +27,7 @@ function works(probe) {
  * What this thread can do, tried out and not guessed from names: WebKitGTK, for one, calls a
  * page isolated and has no SharedArrayBuffer.
  */
-export function detect() {
+function detect() {
   const global = /** @type {any} */ (globalThis);
   const sharedMemory = works(() => new SharedArrayBuffer(8));
   const words = () => new Int32Array(new SharedArrayBuffer(8));
@@ -31,7 +35,7 @@ export function detect() {
     cross_origin_isolated: global.crossOriginIsolated === true,
     shared_memory: sharedMemory,
     atomics: typeof Atomics === "object",
-    wait_async: typeof global.Atomics?.waitAsync === "function",
+    wait_async: canWaitAsync,
     blocking_wait: sharedMemory && works(() => Atomics.wait(words(), 0, 1, 0)),
     jspi: typeof global.WebAssembly?.Suspending === "function",
     workers: inNode || typeof global.Worker === "function",
@@ -44,21 +48,32 @@ export function detect() {
   };
 }
 
-/** A hub's link to its workers, and the broker that makes them. */
-export class Hub {
+/** A hub's link to its workers, the broker that makes them, and the memory that they share. */
+class Hub {
   /**
    * @param {any} pyodide
    * @param {"shared" | "transfer"} mode
+   * @param {boolean} canBlock
    * @param {import("./broker.mjs").BrokerLike} broker
    */
-  constructor(pyodide, mode, broker) {
+  constructor(pyodide, mode, canBlock, broker) {
     const heap = () => pyodide._module.HEAPU8;
+    this.canSwitchStacks = pyodide._module.jspiSupported === true;
     this.broker = broker;
-    /** @type {SharedArrayBuffer | undefined} */
-    this.bellMemory = mode === "shared" ? bellMemory() : undefined;
-    this.link = this.bellMemory
-      ? new RingLink(heap, this.bellMemory, new Doorbell(this.bellMemory), "hub")
-      : new PortLink(heap);
+    this.Cells = Cells;
+    /** @type {Arena | undefined} */
+    this.arena = undefined;
+    if (mode === "shared") {
+      const bell = bellMemory();
+      this.arena = new Arena(arenaMemory(), HUB, canBlock);
+      this.link = new RingLink(heap, bell, new Doorbell(bell), "hub", this.arena);
+    } else this.link = new PortLink(heap);
+    /** @type {Map<number, SharedArrayBuffer>} */
+    this.channels = new Map();
+    /** @type {Set<SharedArrayBuffer>} channels of workers that were ended and may still run */
+    this.ending = new Set();
+    /** @type {{offset: number, ending: SharedArrayBuffer[]}[]} to be freed once those have ended */
+    this.doomed = [];
   }
 
   /**
@@ -71,8 +86,17 @@ export class Hub {
     const { link, broker } = this;
     if (link instanceof RingLink) {
       const memory = channelMemory();
-      link.open(peer, memory);
-      broker.spawn({ peer, name, channel: { memory, hub: link.hub }, archive });
+      this.channels.set(peer, memory);
+      const channel = { memory, hub: link.hub, arena: link.arena.memory };
+      if (canWaitAsync) {
+        link.open(peer, memory);
+        broker.spawn({ peer, name, channel, archive });
+      } else {
+        const { port1, port2 } = new MessageChannel();
+        link.open(peer, memory, port1);
+        broker.ondied = () => link.ownBell.told();
+        broker.spawn({ peer, name, channel: { ...channel, port: port2 }, archive });
+      }
     } else {
       const { port1, port2 } = new MessageChannel();
       link.open(peer, port1);
@@ -82,25 +106,65 @@ export class Hub {
   }
 
   /**
+   * Calls Python back once all is done that is going on, and so that it may switch stacks.
+   * @param {any} callback a Python function that is called again and again
+   */
+  soon(callback) {
+    queueMicrotask(this.canSwitchStacks ? () => callback.callPromising() : () => callback());
+  }
+
+  /**
    * Ends a worker and closes its channel.
    * @param {number} peer
    */
   terminate(peer) {
     this.broker.terminate(peer);
     this.link.close(peer);
+    const memory = this.channels.get(peer);
+    if (!memory) return;
+    this.channels.delete(peer);
+    this.ending.add(memory);
+  }
+
+  /**
+   * Frees bytes of the hub in the arena, once no thread can write there any more that was ended.
+   * @param {number} offset
+   */
+  free(offset) {
+    this.#bury();
+    if (this.ending.size === 0) this.arena?.free(offset);
+    else this.doomed.push({ offset, ending: [...this.ending] });
+  }
+
+  /** How much of the arena is in use. */
+  statistics() {
+    this.#bury();
+    return this.arena?.statistics();
+  }
+
+  #bury() {
+    for (const memory of this.ending) if (!isOpen(memory)) this.ending.delete(memory);
+    this.doomed = this.doomed.filter(({ offset, ending }) => {
+      if (ending.some(isOpen)) return true;
+      this.arena?.free(offset);
+      return false;
+    });
   }
 }
 
+/** What Python takes from here. */
+export const shim = Object.freeze({ detect, Hub, Cells, startBroker, PROTOCOL_VERSION });
+
 /**
  * A broker for a hub that pyworkers did not start itself.
- * @param {import("./boot.mjs").Site} site
+ * @param {import("./assets.mjs").Site} site
  * @param {string} workerURL of a script that runs worker.mjs
  * @param {boolean} separate whether it gets a thread of its own: in browsers, so that a page's
  *   frames do not wait for the compiler, and a blocked worker can still have workers
  * @returns {{broker: import("./broker.mjs").BrokerLike, ready: Promise<unknown>}} blocking is safe
  *   once `ready` has resolved: before it, the broker could not start workers meanwhile
  */
-export function startBroker(site, workerURL, separate) {
+function startBroker(site, workerURL, separate) {
   if (!separate) {
     const broker = new Broker(workerURL, () => fetchAssets(site));
     return { broker, ready: broker.assets() };
@@ -114,6 +178,7 @@ export function startBroker(site, workerURL, separate) {
     worker.onmessage = () => resolve(undefined);
     worker.onerror = (event) => reject(new Error(`the broker did not start: ${event.message}`));
   });
-  worker.postMessage({ kind: "boot", role: "broker", site, workerURL, port: port2 }, [port2]);
+  const init = { kind: "boot", version: PROTOCOL_VERSION, role: "broker", site, workerURL };
+  worker.postMessage({ ...init, port: port2 }, [port2]);
   return { broker, ready };
 }

@@ -13,7 +13,7 @@ export { Connection, PyworkersError } from "./connection.mjs";
 
 /**
  * @param {import("./connection.mjs").ConnectOptions} options
- * @param {import("./boot.mjs").Host} [host]
+ * @param {import("./assets.mjs").Host} [host]
  */
 async function start(options, host) {
   const base = new URL("./pyworkers.json", import.meta.url);

@@ -5,7 +5,7 @@
  * a document.
  */
 
-import { load } from "./boot.mjs";
+import { load } from "./assets.mjs";
 import { open, siteFrom } from "./connection.mjs";
 
 export { Connection, PyworkersError } from "./connection.mjs";

@@ -5,7 +5,8 @@
  * only by the length in their first four bytes; knows nothing of Python, threads or tasks.
  *
  * A channel (one per worker, in 32-bit words):
- *   0 state     0 open, 1 the worker is gone (its obituary stands at OBITUARY)
+ *   0 state     0 open, 1 the worker is gone (its obituary stands at OBITUARY), 2 its thread has
+ *               ended, and what it had in the arena is freed
  *   1 bell      counts what concerns the worker; the worker waits on it
  *   2 sleepers  how many waits are pending on that bell
  *   3 obituary  length in bytes of the reason why the worker is gone
@@ -13,6 +14,9 @@
  *               worker has started, modulo 2^16. The worker counts up, the hub moves the epoch on,
  *               each by compare-exchange on the whole word: so a task is either started or taken
  *               back, and both sides know which.
+ *   5 away      1 while who waits on the bell waits for a message, where there is no waitAsync
+ *   6 cancel    the task that the worker is to interrupt, by its number; 0 none. The hub stores one
+ *               where none stands, the worker takes it by an exchange
  *   16 head, 32 tail, 48 starved    ring from hub to worker, one cache line for each word
  *   64 head, 80 tail, 96 starved    ring from worker to hub
  * then the obituary text, then the bytes of both rings.
@@ -30,6 +34,8 @@ const BELL = 1;
 const SLEEPERS = 2;
 const OBITUARY_LENGTH = 3;
 const CLAIM = 4;
+const AWAY = 5;
+const CANCEL = 6;
 const TO_WORKER = 16;
 const TO_HUB = 64;
 const TAIL = 16;
@@ -50,18 +56,30 @@ const LONG_SPIN = 8_000;
 const SHORT_SPIN = 200;
 const TRY_EVERY = 32;
 
+/** Whether a thread can wait without blocking; else it has to be told by a message. */
+export const canWaitAsync = typeof Atomics.waitAsync === "function";
+
 /** A word that counts events, on which one thread waits and which any thread rings. */
 export class Doorbell {
-  /** @param {SharedArrayBuffer} memory of a channel, or of `bellMemory()` */
-  constructor(memory) {
+  /**
+   * @param {SharedArrayBuffer} memory of a channel, or of `bellMemory()`
+   * @param {MessagePort} [port] leads to whoever waits on it; needed where there is no waitAsync
+   */
+  constructor(memory, port) {
     this.words = new Int32Array(memory);
+    this.port = port;
     this.spins = SHORT_SPIN;
     this.waits = 0;
+    this.told = () => {};
   }
 
   ring() {
-    Atomics.add(this.words, BELL, 1);
-    if (Atomics.load(this.words, SLEEPERS) > 0) Atomics.notify(this.words, BELL);
+    const { words, port } = this;
+    Atomics.add(words, BELL, 1);
+    if (Atomics.load(words, SLEEPERS) > 0) Atomics.notify(words, BELL);
+    if (port && Atomics.load(words, AWAY) === 1 && Atomics.exchange(words, AWAY, 0) === 1) {
+      port.postMessage(undefined);
+    }
   }
 
   /** @returns {number} the count to hand to a wait, read before looking for work */
@@ -91,6 +109,7 @@ export class Doorbell {
    * @param {number} seen a count
    */
   async rung(seen) {
+    if (!canWaitAsync) return this.#toldOf(seen);
     Atomics.add(this.words, SLEEPERS, 1);
     try {
       const waiting = Atomics.waitAsync(this.words, BELL, seen);
@@ -98,6 +117,19 @@ export class Doorbell {
     } finally {
       Atomics.sub(this.words, SLEEPERS, 1);
     }
+  }
+
+  /**
+   * The same order of steps as above, with a word that says so in place of the sleepers.
+   * @param {number} seen a count
+   * @returns {Promise<void>}
+   */
+  #toldOf(seen) {
+    Atomics.store(this.words, AWAY, 1);
+    if (Atomics.load(this.words, BELL) !== seen) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.told = resolve;
+    });
   }
 }
 
@@ -233,11 +265,12 @@ export function bellMemory() {
  * @param {SharedArrayBuffer} memory of `channelMemory()`
  * @param {SharedArrayBuffer} hub of `bellMemory()`
  * @param {"hub" | "worker"} end whose view this is
+ * @param {MessagePort} [port] leads to the other end, where that needs messages to be woken
  */
-export function openChannel(memory, hub, end) {
+export function openChannel(memory, hub, end, port) {
   const words = new Int32Array(memory);
-  const hubBell = new Doorbell(hub);
-  const workerBell = new Doorbell(memory);
+  const hubBell = new Doorbell(hub, end === "worker" ? port : undefined);
+  const workerBell = new Doorbell(memory, end === "hub" ? port : undefined);
   const toWorker = new Ring(memory, TO_WORKER, DATA, hubBell, workerBell);
   const toHub = new Ring(memory, TO_HUB, DATA + RING_BYTES, workerBell, hubBell);
   return {
@@ -268,6 +301,25 @@ export function openChannel(memory, hub, end) {
         if (Atomics.compareExchange(words, CLAIM, now, next) === now) return now & 0xffff;
       }
     },
+    /**
+     * The hub wants a task interrupted. Another one that the worker has not seen yet stands first;
+     * who wants this one asks again.
+     * @param {number} task
+     */
+    interrupt(task) {
+      if (Atomics.compareExchange(words, CANCEL, 0, task | 0) === 0) Atomics.notify(words, CANCEL);
+    },
+    /** @returns {boolean} whether the worker has something to interrupt */
+    isInterrupted: () => Atomics.load(words, CANCEL) !== 0,
+    /** @returns {number} what the worker is to interrupt, which it is told once; 0 nothing */
+    interrupted: () => Atomics.exchange(words, CANCEL, 0) >>> 0,
+    /**
+     * The worker blocks until there is something to interrupt, or the time is over.
+     * @param {number} milliseconds
+     */
+    pause(milliseconds) {
+      Atomics.wait(words, CANCEL, 0, milliseconds);
+    },
     /** @returns {string | undefined} why the worker is gone, undefined while it lives */
     obituary() {
       if (Atomics.load(words, STATE) === 0) return undefined;
@@ -292,4 +344,20 @@ export function bury(memory, hub, reason) {
   Atomics.store(words, OBITUARY_LENGTH, text.length);
   Atomics.store(words, STATE, 1);
   new Doorbell(hub).ring();
+}
+
+/**
+ * Records that the thread of a worker has ended and left nothing behind.
+ * @param {SharedArrayBuffer} memory of `channelMemory()`
+ */
+export function close(memory) {
+  Atomics.store(new Int32Array(memory), STATE, 2);
+}
+
+/**
+ * @param {SharedArrayBuffer} memory of `channelMemory()`
+ * @returns {boolean} whether its worker's thread may still run
+ */
+export function isOpen(memory) {
+  return Atomics.load(new Int32Array(memory), STATE) !== 2;
 }

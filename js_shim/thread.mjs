@@ -6,7 +6,7 @@
  * long as it lives, and who gets that lock knows that it is gone.
  */
 
-import { inNode } from "./boot.mjs";
+import { inNode } from "./assets.mjs";
 
 /**
  * @param {string} name
@@ -27,7 +27,12 @@ if (inNode && process.versions.v8.startsWith("11.")) {
  * @typedef {object} Thread
  * @property {(message: unknown, transfer?: any[]) => void} post
  * @property {() => void} terminate after it, nothing more is heard of this thread
+ * @property {Promise<void>} ended resolved when none of its code can run any more, which is later
+ *   than `terminate`
  */
+
+/** So long after its end was asked for, a thread without a Web Lock is taken to have ended. */
+const ENDING_MS = 1_000;
 
 /**
  * What a thread tells its creator, beside what goes through ports.
@@ -54,10 +59,22 @@ function reachable(url) {
  */
 export function startThread(url, name, listener) {
   let over = false;
-  const died = (/** @type {string} */ reason) => {
-    if (over) return;
+  let locked = inNode; // whether its end will be heard of
+  /** @type {() => void} */
+  let end = () => {};
+  const ended = /** @type {Promise<void>} */ (
+    new Promise((resolve) => {
+      end = resolve;
+    })
+  );
+  const terminate = () => {
     over = true;
     worker.terminate();
+    if (!locked) setTimeout(end, ENDING_MS);
+  };
+  const died = (/** @type {string} */ reason) => {
+    if (over) return;
+    terminate();
     listener.died(reason);
   };
   const heard = (/** @type {any} */ data) => {
@@ -65,7 +82,13 @@ export function startThread(url, name, listener) {
     else if (data?.kind === "alive") {
       started = true;
       if (data.lock) {
-        navigator.locks.request(data.lock, () => died("its thread ended")).catch(() => {});
+        locked = true;
+        navigator.locks
+          .request(data.lock, () => {
+            died("its thread ended");
+            end();
+          })
+          .catch(() => {});
       }
     }
   };
@@ -76,7 +99,10 @@ export function startThread(url, name, listener) {
     worker = new (workerThreads().Worker)(new URL(url), { name });
     worker.on("message", heard);
     worker.on("error", (/** @type {Error} */ error) => died(String(error)));
-    worker.on("exit", (/** @type {number} */ code) => died(`its thread ended with code ${code}`));
+    worker.on("exit", (/** @type {number} */ code) => {
+      died(`its thread ended with code ${code}`);
+      end();
+    });
   } else {
     worker = new Worker(reachable(url), { type: "module", name });
     worker.onmessage = (/** @type {MessageEvent} */ event) => heard(event.data);
@@ -87,10 +113,8 @@ export function startThread(url, name, listener) {
   }
   return {
     post: (message, transfer = []) => worker.postMessage(message, transfer),
-    terminate: () => {
-      over = true;
-      worker.terminate();
-    },
+    terminate,
+    ended,
   };
 }
 

@@ -5,12 +5,18 @@
  * with it. Knows nothing of tasks; Python does what the frames say.
  */
 
-import { boot, fetchAssets, inNode } from "./boot.mjs";
+import { Arena } from "./arena.mjs";
+import { fetchAssets, inNode } from "./assets.mjs";
+import { boot, Stopwatch } from "./boot.mjs";
 import { Broker, RemoteBroker, serveBroker } from "./broker.mjs";
-import { detect, Hub } from "./hub.mjs";
-import { PortLink, RingLink } from "./link.mjs";
-import { checked } from "./protocol.mjs";
+import { Cells } from "./cells.mjs";
+import { shim } from "./hub.mjs";
+import { Keeper, runMaker } from "./keeper.mjs";
+import { received } from "./lending.mjs";
+import { PortLink } from "./port_link.mjs";
+import { checked, PROTOCOL_VERSION } from "./protocol.mjs";
 import { bury, Doorbell } from "./ring.mjs";
+import { RingLink } from "./ring_link.mjs";
 import { entered } from "./thread.mjs";
 
 /** @param {any} pyodide */
@@ -68,14 +74,21 @@ async function runWorker({ peer, assets, channel, archive }, fatal) {
     let pyodide;
     const heap = () => pyodide._module.HEAPU8;
     const link = openLink(heap, peer, channel);
-    pyodide = await boot(assets, {
-      stdout: (bytes) => link.output(peer, 1, bytes),
-      stderr: (bytes) => link.output(peer, 2, bytes),
-    });
+    const stopwatch = new Stopwatch();
+    const streams = {
+      stdout: (/** @type {Uint8Array} */ bytes) => link.output(peer, 1, bytes),
+      stderr: (/** @type {Uint8Array} */ bytes) => link.output(peer, 2, bytes),
+    };
+    pyodide = await boot(assets, archive, streams, stopwatch);
     watch(pyodide, end);
-    pyodide.unpackArchive(archive, "zip", { extractDir: pyodide._api.sitePackages });
     const { start } = pyodide.pyimport("pyworkers._worker");
-    await link.listen(start(link, peer, link instanceof RingLink));
+    const interruptBy = (/** @type {number} */ signal) => {
+      if (link instanceof RingLink) pyodide.setInterruptBuffer(link.signals(peer, signal));
+    };
+    stopwatch.lap("import");
+    const measured = { phases: stopwatch.phases, files: assets.files };
+    const version = PROTOCOL_VERSION;
+    await link.listen(start({ link, peer, version, Cells, interruptBy, measured }));
   } catch (error) {
     end(describe(error));
   }
@@ -93,8 +106,9 @@ function openLink(heap, peer, channel) {
     return link;
   }
   const bell = new Doorbell(channel.memory);
-  const link = new RingLink(heap, channel.hub, bell, "worker");
-  link.open(peer, channel.memory);
+  const arena = new Arena(channel.arena, peer, true);
+  const link = new RingLink(heap, channel.hub, bell, "worker", arena);
+  link.open(peer, channel.memory, channel.port);
   return link;
 }
 
@@ -104,6 +118,7 @@ function openLink(heap, peer, channel) {
  */
 async function runHub({ site, page, broker }, fatal) {
   try {
+    const stopwatch = new Stopwatch();
     // Here and not on the page, whose frames would wait for the compiler.
     const assets = await fetchAssets(site);
     page.postMessage({ kind: "assets", assets });
@@ -114,15 +129,32 @@ async function runHub({ site, page, broker }, fatal) {
         page.postMessage({ kind: "output", stream, text });
       };
     };
-    const pyodide = await boot(assets, { stdout: say("stdout"), stderr: say("stderr") });
+    const streams = { stdout: say("stdout"), stderr: say("stderr") };
+    stopwatch.lap("assets");
+    const archive = /** @type {import("./assets.mjs").Bulk} */ (assets.archive);
+    const pyodide = await boot(assets, archive, streams, stopwatch);
     watch(pyodide, fatal);
-    const shim = { detect, Hub, broker: new RemoteBroker(broker) };
-    pyodide.registerJsModule("_pyworkers_shim", shim);
-    await pyodide.loadPackage(["pyworkers", "cloudpickle"], { messageCallback() {} });
-    const serve = pyodide.pyimport("pyworkers._page").serve(page);
+    const measured = { phases: stopwatch.phases, files: assets.files };
+    const offered = { ...shim, broker: new RemoteBroker(broker), measured };
+    pyodide.registerJsModule("_pyworkers_shim", offered);
+    const reply = (
+      /** @type {number} */ id,
+      /** @type {any} */ value,
+      /** @type {any[]} */ transfer = [],
+    ) => page.postMessage({ kind: "result", id, value }, transfer);
+    /** @type {Arena | undefined} */
+    let arena;
+    const { run, serve } = pyodide.pyimport("pyworkers._page").converse(page, reply);
+    stopwatch.lap("import");
     page.onmessage = (/** @type {MessageEvent} */ { data }) => {
       try {
-        serve(checked(data, ["configure", "run", "exec", "cancel"]));
+        const message = checked(data, ["configure", "run", "exec", "warm", "cancel", "drop"]);
+        if (message.kind === "configure") arena = serve(message);
+        else if (message.kind !== "run") serve(message);
+        else {
+          const { id, target, args, priority, timeout } = message;
+          run(id, target, arena ? received(args, arena) : args, priority, timeout);
+        }
       } catch (error) {
         if (isDead(pyodide)) return fatal(describe(error));
         const { name, message } = /** @type {Error} */ (error);
@@ -136,9 +168,13 @@ async function runHub({ site, page, broker }, fatal) {
 }
 
 const { message, fatal } = await entered();
-if (message.role === "worker") await runWorker(message, fatal);
+if (message.version !== PROTOCOL_VERSION) {
+  fatal(`its shim speaks protocol ${PROTOCOL_VERSION}, its creator ${message.version}`);
+} else if (message.role === "worker") await runWorker(message, fatal);
 else if (message.role === "hub") await runHub(message, fatal);
-else {
+else if (message.role === "maker") {
+  await runMaker(message).catch((error) => fatal(describe(error)));
+} else {
   const { site, workerURL, port } = message;
-  serveBroker(port, new Broker(workerURL, () => fetchAssets(site)));
+  serveBroker(port, new Broker(workerURL, () => fetchAssets(site), new Keeper(workerURL)));
 }

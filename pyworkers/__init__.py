@@ -2,13 +2,18 @@
 
 The layers, each of which imports only from those below it::
 
-    _pool, _page, task                             public API
-    _engine, _iterators, _hub, _worker, _futures   what makes it go
-    _scheduler                                     pure decisions
+    _pool, _shared_array, _lending, _page, task    public API
+    _engine, _iterators, _hub, _worker, _futures,
+    _cancel, _output                               what makes it go
+    _events, _trace                                what it tells
+    _scheduler, _standby                           pure decisions
+    _policies, _lanes, _scaling, _statistics       what they follow and count
+    _store, _environment, _mirror                  what outlives a task; what workers find as here
+    _arena                                         shared memory
     _codec                                         payloads
     _channels                                      how frames travel
     _protocol                                      frames
-    _env                                           what this place can do
+    _env, _boot_report                             what this place can do, and how it started
     _js, _shim_source                              the boundary to JavaScript
     errors
 
@@ -16,32 +21,58 @@ The layers, each of which imports only from those below it::
 """
 
 from pyworkers import errors, task
+from pyworkers._arena import ArenaStatistics
+from pyworkers._boot_report import AssetReport, BootReport, InterpreterReport, boot_report
 from pyworkers._env import Capabilities, capabilities
+from pyworkers._events import Event
 from pyworkers._futures import Future
+from pyworkers._policies import Policy, QueuedTask
 from pyworkers._pool import WorkerPool
+from pyworkers._shared_array import SharedArray
+from pyworkers._statistics import Durations, PoolStatistics, WorkerInfo
+from pyworkers._store import Ref
 from pyworkers.errors import (
+    ArenaFull,
     BrokenWorkerPool,
     ModeError,
     PayloadError,
     ProtocolError,
     PyworkersError,
+    QueueFull,
     RemoteTraceback,
+    TaskCancelled,
     WorkerLost,
 )
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ArenaFull",
+    "ArenaStatistics",
+    "AssetReport",
+    "BootReport",
     "BrokenWorkerPool",
     "Capabilities",
+    "Durations",
+    "Event",
     "Future",
+    "InterpreterReport",
     "ModeError",
     "PayloadError",
+    "Policy",
+    "PoolStatistics",
     "ProtocolError",
     "PyworkersError",
+    "QueueFull",
+    "QueuedTask",
+    "Ref",
     "RemoteTraceback",
+    "SharedArray",
+    "TaskCancelled",
+    "WorkerInfo",
     "WorkerLost",
     "WorkerPool",
+    "boot_report",
     "capabilities",
     "errors",
     "task",

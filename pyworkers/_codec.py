@@ -6,15 +6,20 @@ cloudpickle, and the table of a spilled payload. Knows nothing of frames, channe
 
 What is copied: an object's pickle is written once. A buffer of at least ``SPILL_BYTES`` that is
 contiguous is not part of it: ``put`` takes it from where it lies, and ``take`` fills the object
-that the receiver gets (a ``bytes`` object costs one more copy there). ``bytes`` and ``bytearray``
-deep inside other objects stay in the pickle, because pickle offers no hook for them.
+that the receiver gets. What cannot be written to arrives as something that cannot be written to.
+``bytes`` and ``bytearray`` deep inside other objects stay in the pickle, because pickle offers no
+hook for them.
+
+A *handle* is an object that stands for something which does not travel: its pickle names it.
+Whoever encodes one gets it back beside the pickle, and must keep it until the pickle was read.
 """
 
 import pickle
 import struct
 import sys
 from array import array
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from io import BytesIO
 from typing import Any, Final
 
@@ -33,15 +38,64 @@ _MAX_PARTS: Final = 1_000
 _COUNT: Final = struct.Struct("<I")
 _PART: Final = struct.Struct("<II")
 
+_FROZEN: Final = 1 << 31
+"""Bit of a part's length in a table: the receiver gets it as ``bytes``, else as ``bytearray``."""
+
 Put = Callable[[Any], int]
-Take = Callable[[int, int], bytearray]
+Take = Callable[[int, int, bool], bytes | bytearray]
 
 
-def _view(buffer: Any, format: str, shape: tuple[int, ...]) -> memoryview:
-    view: Any = memoryview(buffer)
+class Handle:
+    """Something that is pickled by name, and only where somebody keeps it until it is read."""
+
+    __slots__ = ()
+
+    @property
+    def id(self) -> int:
+        """What names it in its store."""
+        raise NotImplementedError
+
+    @property
+    def mode(self) -> str:
+        """Names its store."""
+        raise NotImplementedError
+
+    def reduced(self) -> tuple[Any, ...]:
+        """Returns what ``__reduce__`` does: a function and arguments that find it again."""
+        raise NotImplementedError
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if _handles is None:
+            raise pickle.PicklingError(
+                f"a {type(self).__name__} can only be given to a task or returned by one"
+            )
+        _handles.append(self)
+        return self.reduced()
+
+
+Encoded = tuple[bytes, list[memoryview], tuple[Handle, ...]]
+"""A pickle, the buffers that travel beside it as flat views of bytes, and the handles in it."""
+
+_handles: list[Handle] | None = None
+"""Those met by the ``encode`` that is running."""
+
+
+@contextmanager
+def _collecting() -> Iterator[list[Handle]]:
+    global _handles  # noqa: PLW0603
+    outer, _handles = _handles, []
+    try:
+        yield _handles
+    finally:
+        _handles = outer
+
+
+def view(buffer: Any, format: str, shape: tuple[int, ...]) -> memoryview:
+    """Returns a view of bytes as items of a format, in rows."""
+    flat: Any = memoryview(buffer)
     if 0 in shape:  # which cast refuses
-        return view.cast("B").cast(format)  # type: ignore[no-any-return]
-    return view.cast("B").cast(format, shape)  # type: ignore[no-any-return]
+        return flat.cast("B").cast(format)  # type: ignore[no-any-return]
+    return flat.cast("B").cast(format, shape)  # type: ignore[no-any-return]
 
 
 def _array(typecode: str, buffer: Any) -> "array[Any]":
@@ -66,10 +120,10 @@ class _Lifted:
         return self.reduced
 
 
-def _reduce_view(view: memoryview) -> tuple[Any, ...]:
-    if not view.nbytes or not view.c_contiguous:
-        return _view, (view.tobytes(), view.format, view.shape)
-    return _view, (pickle.PickleBuffer(view), view.format, view.shape)
+def _reduce_view(values: memoryview) -> tuple[Any, ...]:
+    if not values.nbytes or not values.c_contiguous:
+        return view, (values.tobytes(), values.format, values.shape)
+    return view, (pickle.PickleBuffer(values), values.format, values.shape)
 
 
 def _reduce_array(values: "array[Any]") -> tuple[Any, ...]:
@@ -126,29 +180,30 @@ _ATOMS: Final = frozenset({int, float, bool, str, type(None), complex})
 """Types whose values need no look: small, or pickled as well as can be."""
 
 
-def encode_call(
-    function: int, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> tuple[bytes, list[memoryview]]:
+def encode_call(function: int, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Encoded:
     """Like ``encode((function, args, kwargs))``, at once where all arguments are plain."""
     for value in args:
         if type(value) not in _ATOMS:
             return encode((function, args, kwargs))
     if kwargs:
         return encode((function, args, kwargs))
-    return pickle.dumps((function, args, kwargs), 5), []
+    return pickle.dumps((function, args, kwargs), 5), [], ()
 
 
-def encode(value: Any) -> tuple[bytes, list[memoryview]]:
+def encode(value: Any) -> Encoded:
     """Pickles a value.
-
-    Returns:
-        The pickle, and the buffers that travel beside it, as flat views of bytes.
 
     Raises:
         PayloadError: the value cannot be pickled; the message says why, the cause is pickle's.
     """
     if type(value) in _ATOMS:
-        return pickle.dumps(value, 5), []
+        return pickle.dumps(value, 5), [], ()
+    with _collecting() as handles:
+        data, buffers = _pickled(value, handles)
+        return data, buffers, tuple(handles)
+
+
+def _pickled(value: Any, handles: list[Handle]) -> tuple[bytes, list[memoryview]]:
     buffers: list[memoryview] = []
 
     def in_band(buffer: pickle.PickleBuffer) -> bool:
@@ -174,6 +229,7 @@ def encode(value: Any) -> tuple[bytes, list[memoryview]]:
         # and tells what is wrong with the rest.
         pass
     buffers.clear()
+    handles.clear()
     stream = BytesIO()
     try:
         _ByValuePickler(stream, 5, buffer_callback=in_band).dump(lifted)
@@ -194,14 +250,15 @@ def is_importable(function: Callable[..., Any]) -> bool:
     )
 
 
-def encode_function(function: Callable[..., Any]) -> bytes:
+def encode_function(function: Callable[..., Any]) -> Encoded:
     """Pickles a function: by reference where its module can be imported, else by value.
 
     Raises:
         PayloadError: it, or something that it refers to, cannot be pickled.
     """
     try:
-        return bytes(cloudpickle.dumps(function, protocol=5))
+        with _collecting() as handles:
+            return bytes(cloudpickle.dumps(function, protocol=5)), [], tuple(handles)
     except Exception as error:
         raise PayloadError(
             f"the function {function!r} cannot be sent to a worker: {type(error).__name__}: {error}"
@@ -212,17 +269,35 @@ def spill(data: bytes, buffers: Sequence[memoryview], put: Put) -> bytes:
     """Hands bulk parts to ``put`` and returns the payload that names them.
 
     The payload of a frame with the flag SPILLED: u32 count, then token and length (u32 each) of
-    each part, then the pickle, which is empty when it is itself the first part.
+    each part, then the pickle, which is empty when it is itself the first part. The highest bit of
+    a length says that the part cannot be written to.
     """
     parts: list[Any] = list(buffers)
     if len(data) >= SPILL_BYTES:
         parts.insert(0, data)
         data = b""
-    table = [_PART.pack(put(part), len(part)) for part in parts]
+    table = [_PART.pack(put(part), len(part) | _frozen(part)) for part in parts]
     return b"".join([_COUNT.pack(len(parts)), *table, data])
 
 
-def gather(payload: memoryview, take: Take) -> tuple[Any, list[bytearray]]:
+def _frozen(part: bytes | memoryview) -> int:
+    return _FROZEN if memoryview(part).readonly else 0
+
+
+def _parts(payload: memoryview) -> tuple[list[tuple[int, int, bool]], memoryview]:
+    """Reads the table of a spilled frame: token, length and frozen of each part; and the rest."""
+    if len(payload) < _COUNT.size:
+        raise ProtocolError("a table of parts is cut off")
+    (count,) = _COUNT.unpack_from(payload)
+    end = _COUNT.size + count * _PART.size
+    if end > len(payload):
+        raise ProtocolError(f"a table of {count} parts is cut off")
+    table = _PART.iter_unpack(payload[_COUNT.size : end])
+    parts = [(token, length & ~_FROZEN, length >= _FROZEN) for token, length in table]
+    return parts, payload[end:]
+
+
+def gather(payload: memoryview, take: Take) -> tuple[Any, list[bytes | bytearray]]:
     """Reads the payload of a spilled frame.
 
     Returns:
@@ -231,20 +306,17 @@ def gather(payload: memoryview, take: Take) -> tuple[Any, list[bytearray]]:
     Raises:
         ProtocolError: the table is malformed.
     """
-    if len(payload) < _COUNT.size:
-        raise ProtocolError("a table of parts is cut off")
-    (count,) = _COUNT.unpack_from(payload)
-    at = _COUNT.size
-    if count > (len(payload) - at) // _PART.size:
-        raise ProtocolError(f"a table of {count} parts is cut off")
-    parts = []
-    for _ in range(count):
-        parts.append(take(*_PART.unpack_from(payload, at)))
-        at += _PART.size
-    data = payload[at:]
+    table, data = _parts(payload)
+    parts = [take(*part) for part in table]
     if len(data) == 0 and parts:
         return parts[0], parts[1:]
     return data, parts
+
+
+def discard(payload: memoryview, drop: Callable[[int], object]) -> None:
+    """Drops the parts of a spilled frame that nobody will read."""
+    for token, _, _ in _parts(payload)[0]:
+        drop(token)
 
 
 def decode(data: Any, buffers: Sequence[Any] = ()) -> Any:
@@ -262,7 +334,8 @@ def decode(data: Any, buffers: Sequence[Any] = ()) -> Any:
 def portable(error: BaseException) -> BaseException:
     """Returns an exception, or a PayloadError that tells of it if it cannot travel."""
     try:
-        decode(*encode(error))
+        data, buffers, _ = encode(error)
+        decode(data, buffers)
     except PayloadError as why:
         text = f"{type(error).__name__}: {error}, which cannot be sent back: {why}"
         return PayloadError(f"the task raised {text}")

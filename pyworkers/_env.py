@@ -1,17 +1,18 @@
 """What this environment can do, which mode follows from it, and what a worker starts with.
 
 Owns the capabilities (detected once), the choice of a mode, and the archive of packages that a
-new worker unpacks. Knows nothing of pools.
+new worker starts from. Knows nothing of pools.
 """
 
 import io
 import os
-import zipfile
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
+from zipfile import ZipFile, ZipInfo
+from zipimport import zipimporter
 
 from pyworkers import _js
 from pyworkers.errors import ModeError
@@ -32,7 +33,8 @@ class Capabilities:
         cross_origin_isolated: what the page claims; ``shared_memory`` is what counts.
         shared_memory: SharedArrayBuffer can be made.
         atomics: Atomics exists.
-        wait_async: Atomics.waitAsync exists, so that a thread can wait without blocking.
+        wait_async: Atomics.waitAsync exists; else a thread that waits without blocking is woken by
+            messages.
         blocking_wait: this thread may block in Atomics.wait (false on a page's own thread).
         jspi: WebAssembly stack switching exists. Whether it can be used depends on how Python
             was entered: see ``can_run_sync``.
@@ -80,9 +82,7 @@ def best_mode(found: dict[str, Any]) -> tuple[Mode, str]:
             "serve it with `pyworkers serve`, or with the headers COOP same-origin and COEP "
             "require-corp"
         )
-    if not found["wait_async"]:
-        return "transfer", "the browser has no Atomics.waitAsync"
-    return "shared", "SharedArrayBuffer and Atomics.waitAsync are here"
+    return "shared", "SharedArrayBuffer is here"
 
 
 @cache
@@ -131,9 +131,15 @@ def choose_mode(requested: str | None) -> Mode:
 
 @cache
 def start_archive() -> bytes:
-    """Returns a zip of the packages that every worker needs: pyworkers and cloudpickle."""
+    """Returns a zip of the packages that every worker needs: pyworkers and cloudpickle.
+
+    Where this interpreter itself was started from such an archive, it is that one.
+    """
+    own: object = _js.__loader__
+    if isinstance(own, zipimporter):
+        return Path(own.archive).read_bytes()
     stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w") as archive:
+    with ZipFile(stream, "w") as archive:
         for name in ("pyworkers", "cloudpickle"):
             spec = find_spec(name)
             if spec is None or spec.origin is None:
@@ -142,7 +148,8 @@ def start_archive() -> bytes:
             for path in sorted(root.rglob("*.py")):
                 inside = path.relative_to(root.parent)
                 if "cli" not in inside.parts:
-                    archive.write(path, inside.as_posix())
+                    # Without its time, so that equal packages make equal archives.
+                    archive.writestr(ZipInfo(inside.as_posix()), path.read_bytes())
     return stream.getvalue()
 
 

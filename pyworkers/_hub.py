@@ -14,7 +14,9 @@ a callback may block, and so pump again, and the inner pump goes on with the sam
 """
 
 import asyncio
+import heapq
 import itertools
+import logging
 import math
 import time
 from collections import deque
@@ -23,16 +25,28 @@ from functools import cache
 from typing import Final, Protocol
 
 from pyworkers import _js
+from pyworkers._arena import HUB, LocalArena, SharedArena
 from pyworkers._channels import Link
 from pyworkers._channels.heap import HeapLink
 from pyworkers._channels.memory import MemoryLink
 from pyworkers._env import Mode, capabilities, start_archive
-from pyworkers._protocol import Frame
+from pyworkers._environment import Environment
+from pyworkers._protocol import PROTOCOL_VERSION, Frame, Kind
+from pyworkers._store import ArenaStore, SendingStore, Store, stores
 from pyworkers._worker import Worker
 from pyworkers.errors import ModeError
 
 _SLICE_SECONDS: Final = 0.2
 """Blocking waits return to Python so often, so that an interrupt is seen."""
+
+_BRIEF_SECONDS: Final = 0.0001
+"""A turn of Pyodide's event loop and the way of a message take longer."""
+
+_TURN_SECONDS: Final = 0.002
+"""Coroutines that only wait briefly let the event loop turn after so long."""
+
+
+_logger: Final = logging.getLogger("pyworkers")
 
 
 class Handler(Protocol):
@@ -44,6 +58,9 @@ class Handler(Protocol):
         Returns:
             What is to be done once the answers are on their way.
         """
+
+    def dispatch(self) -> None:
+        """Answers the frames that were handled."""
 
     def tick(self, now: float) -> float | None:
         """Does what is due; returns when to be called again at the latest, None if never.
@@ -57,6 +74,7 @@ class Staff(Protocol):
     """What makes and ends workers."""
 
     link: Link
+    store: Store
 
     def spawn(self, peer: int, name: str) -> None:
         """Asks for a worker; its first frame says that it is there."""
@@ -66,6 +84,9 @@ class Staff(Protocol):
 
     def work(self) -> None:
         """Lets workers run that live in this thread."""
+
+    def soon(self, callback: Callable[[], object], loop: asyncio.AbstractEventLoop) -> None:
+        """Calls back once all is done that is going on."""
 
     def check_blocking(self) -> None:
         """Raises ModeError if workers could not start while this thread is blocked."""
@@ -80,10 +101,21 @@ class ThreadStaff:
     def __init__(self, mode: Mode, on_bell: Callable[[], object]) -> None:
         found = capabilities()
         self._separate_broker = not found.node
-        self._shim = _js.open_hub(mode, self._separate_broker)
-        self.link: Link = HeapLink(self._shim.link, mode == "shared" and found.blocking_wait)
+        can_block = mode == "shared" and found.blocking_wait
+        self._shim = _js.open_hub(mode, can_block, self._separate_broker, PROTOCOL_VERSION)
+        self.link: Link = HeapLink(self._shim.link, can_block)
+        self.store: Store = self._open_store()
         self._shim.link.listen(_js.proxy(on_bell))
         self._blocking_is_safe = _js.broker_ready(self._separate_broker) is None
+        self._soon: deque[Callable[[], object]] = deque()
+        self._call_next = _js.proxy(self._call_first)
+
+    def _open_store(self) -> Store:
+        shim = self._shim
+        arena = getattr(shim, "arena", None)
+        if arena is None:
+            return SendingStore()
+        return ArenaStore(SharedArena(arena, shim, shim.Cells.new, HUB), is_hub=True)
 
     def spawn(self, peer: int, name: str) -> None:
         self._shim.spawn(peer, name, _js.to_uint8array(start_archive()))
@@ -94,6 +126,13 @@ class ThreadStaff:
 
     def work(self) -> None:
         pass
+
+    def soon(self, callback: Callable[[], object], loop: asyncio.AbstractEventLoop) -> None:
+        self._soon.append(callback)
+        self._shim.soon(self._call_next)
+
+    def _call_first(self) -> None:
+        self._soon.popleft()()
 
     def check_blocking(self) -> None:
         if self._blocking_is_safe:
@@ -119,10 +158,12 @@ class InlineStaff:
         self._on_bell = on_bell
         self._hub_end = MemoryLink()
         self.link: Link = self._hub_end
+        self.store: Store = ArenaStore(LocalArena(), is_hub=True)
         self._workers: dict[int, Worker] = {}
 
     def spawn(self, peer: int, name: str) -> None:
-        self._workers[peer] = Worker(self._hub_end.connect(peer, self._on_bell), peer)
+        link = self._hub_end.connect(peer, self._on_bell)
+        self._workers[peer] = Worker(link, peer, self.store, is_apart=False)
 
     def terminate(self, peer: int) -> None:
         self._workers.pop(peer).close()
@@ -131,6 +172,9 @@ class InlineStaff:
     def work(self) -> None:
         for worker in list(self._workers.values()):
             worker.step()
+
+    def soon(self, callback: Callable[[], object], loop: asyncio.AbstractEventLoop) -> None:
+        loop.call_soon(callback)
 
     def check_blocking(self) -> None:
         pass
@@ -148,14 +192,20 @@ class Hub:
             InlineStaff(self._bell_rang) if mode == "inline" else ThreadStaff(mode, self._bell_rang)
         )
         self.link = self._staff.link
+        self.store = stores[mode] = self._staff.store
+        self.environment = None if mode == "inline" else Environment(ahead=mode == "transfer")
         self._handlers: dict[int, Handler] = {}
         self._numbers = itertools.count(1)
         self._frames: deque[Frame] = deque()
+        self._answering: dict[Handler, None] = {}
+        self._waiting: dict[Handler, None] = {}
         self._settles: deque[Callable[[], None]] = deque()
         self._pumping = False
         self._due = math.inf
+        self._turn_due: float | None = None
         self._rung: asyncio.Future[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timers: list[float] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def spawn(self, handler: Handler, name: str) -> int:
         """Asks for a worker whose frames go to a handler; returns its number."""
@@ -179,10 +229,9 @@ class Hub:
             Whether anything was there.
         """
         outer, self._pumping = self._pumping, True
-        found = False
         try:
-            while self._gather(0.0 if found else milliseconds):
-                found = True
+            found = self._gather(milliseconds)
+            if found:
                 self._handle_all()
         finally:
             self._pumping = outer
@@ -190,6 +239,7 @@ class Hub:
 
     def _handle_all(self) -> None:
         frames, settles, handlers = self._frames, self._settles, self._handlers
+        answering = self._answering
         while frames:
             frame = frames.popleft()
             handler = handlers.get(frame.peer)
@@ -197,11 +247,25 @@ class Hub:
                 settle = handler.handle(frame)
                 if settle is not None:
                     settles.append(settle)
+                answering[handler] = None
+        for peer, id in self.store.forgotten():
+            self.link.send(peer, Kind.FORGET, id, b"")
         # The next tasks go out before callbacks run, which may take their time.
+        while answering:
+            answering.popitem()[0].dispatch()
         self.link.flush()
         while settles:
             settles.popleft()()
         self.link.flush()
+
+    def after(self, callback: Callable[[], None]) -> None:
+        """Calls back once the frames that arrived are handled and answered, or at ``settle``."""
+        self._settles.append(callback)
+
+    def settle(self) -> None:
+        """Makes the calls that were put off, unless whoever pumps is going to."""
+        while self._settles and not self._pumping:
+            self._settles.popleft()()
 
     def _gather(self, milliseconds: float) -> bool:
         if not self._frames:
@@ -212,43 +276,65 @@ class Hub:
     def work_inline(self) -> None:
         """Runs, in mode inline, what was just submitted; whoever pumps already will do so."""
         if self.mode == "inline" and not self._pumping:
-            self.pump(0.0)
+            self._drain()
+
+    def _drain(self) -> None:
+        while self.pump(0.0):
+            pass
 
     def tick(self) -> None:
         """Does what is due, and has the event loop come back for what is due later."""
         now = time.monotonic()
-        handlers = dict.fromkeys(self._handlers.values())
+        waiting, self._waiting = self._waiting, {}
+        handlers = dict.fromkeys(self._handlers.values()) | waiting
         due = [when for handler in handlers if (when := handler.tick(now)) is not None]
         self.link.flush()
         self._due = math.inf
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         self.remind(min(due, default=math.inf))
+        self.work_inline()
 
-    def remind(self, when: float) -> None:
+    def remind(self, when: float, handler: Handler | None = None) -> None:
         """Has ``tick`` called at a time, at the latest.
 
         Args:
             when: seconds of ``time.monotonic``.
+            handler: one to be ticked then, though it may have no workers; what it has to do needs
+                nobody else, so that even a thread which is its own worker can wait for it.
         """
-        if when >= self._due:
+        if handler is not None:
+            self._waiting[handler] = None
+        self._due = when = min(when, self._due)
+        if when == math.inf:
             return
-        self._due = when
-        if self._timer is not None:
-            self._timer.cancel()
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
             return
-        self._timer = loop.call_later(max(0.0, when - time.monotonic()), self.tick)
+        if loop is not self._loop:  # the other one is over, and calls nothing back any more
+            self._loop = loop
+            self._timers.clear()
+        # None is ever cancelled: Pyodide's loop keeps those, too, until their time.
+        if self._timers and self._timers[0] <= when:
+            return
+        heapq.heappush(self._timers, when)
+        loop.call_later(max(0.0, when - time.monotonic()), self._time_came)
+
+    def _time_came(self) -> None:
+        if self._timers:
+            heapq.heappop(self._timers)
+        self.tick()
+        self.work_inline()
+        # What ended a task just now was no frame, so no bell has told those who wait for its end.
+        self.look_again()
 
     def _bell_rang(self) -> None:
+        self._turn_due = None
         if not self._pumping:
-            self.pump(0.0)
-        if self._rung is not None:
-            self._rung.set_result(None)
-            self._rung = None
+            try:
+                self._drain()
+            except Exception:  # which would end the listening, and with it every wait
+                _logger.exception("exception while handling what workers sent")
+        self.look_again()
 
     def wait(self, is_done: Callable[[], bool], timeout: float | None) -> bool:
         """Blocks until something is done.
@@ -278,8 +364,42 @@ class Hub:
             if not found and not self.link.can_block:
                 self._switch(max(0.0, left))
 
+    def wait_briefly(self, is_done: Callable[[], bool]) -> bool:
+        """Blocks where the thread may, for less than a turn of the event loop takes.
+
+        Other coroutines and events have to wait meanwhile. So this refuses once such waits have
+        kept the event loop from turning for a while, until the bell tells that it has turned: it
+        rings, in a turn of its own, for every frame that was taken in here.
+
+        Args:
+            is_done: looked at whenever something has arrived.
+
+        Returns:
+            Whether it is done.
+        """
+        if not self.link.can_block:
+            return False
+        now = time.monotonic()
+        if self._turn_due is None:
+            self._turn_due = now + _TURN_SECONDS
+        elif now >= self._turn_due:
+            return False
+        end = now + _BRIEF_SECONDS
+        while now < end and self.pump((end - now) * 1000):
+            if is_done():
+                return True
+            now = time.monotonic()
+        return False
+
+    def soon(self, callback: Callable[[], object], loop: asyncio.AbstractEventLoop) -> None:
+        """Calls back once all is done that is going on, as ``call_soon`` of the loop does."""
+        self._staff.soon(callback, loop)
+
     def _switch(self, seconds: float) -> None:
         """Waits by stack switching, where the thread cannot block."""
+        if self.mode == "inline" and self._waiting:
+            time.sleep(seconds)
+            return
         if self.mode == "inline" or not _js.can_block_by_jspi():
             raise ModeError(self._why_not_blocking())
         _js.block_on(asyncio.wait({self._next_bell()}, timeout=seconds))
@@ -289,11 +409,19 @@ class Hub:
         end = None if timeout is None else time.monotonic() + timeout
         while not is_done():
             self.tick()
+            if is_done():
+                return True
             left = None if end is None else end - time.monotonic()
             if left is not None and left <= 0:
                 return False
             await asyncio.wait({self._next_bell()}, timeout=left)
         return True
+
+    def look_again(self) -> None:
+        """Has who awaits something look whether it is there, though no bell rang."""
+        if self._rung is not None:
+            self._rung.set_result(None)
+            self._rung = None
 
     def _next_bell(self) -> "asyncio.Future[None]":
         if self._rung is None:

@@ -11,6 +11,7 @@ import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from pyworkers import _codec
@@ -54,7 +55,12 @@ class _Stream(Generic[T]):
     def __next__(self) -> T:
         if self._is_over():
             raise StopIteration
-        if not self._is_there() and not self._hub.wait(self._is_there, self._left()):
+        try:
+            in_time = self._is_there() or self._hub.wait(self._is_there, self._left())
+        except KeyboardInterrupt:
+            self.close(running=True)
+            raise
+        if not in_time:
             self._late()
         return self._take()
 
@@ -81,8 +87,12 @@ class _Stream(Generic[T]):
     def _take(self) -> T:
         raise NotImplementedError
 
-    def close(self) -> None:
-        """Gives up what has not been yielded."""
+    def close(self, running: bool = False) -> None:
+        """Gives up what has not been yielded.
+
+        Args:
+            running: whether what it waits for is also cancelled where it runs.
+        """
         raise NotImplementedError
 
 
@@ -136,18 +146,24 @@ class Mapped(_Stream[T]):
         workers: int,
         hub: Waiting,
         function: Callable[..., T],
-        calls: list[tuple[Any, ...]],
+        calls: Iterable[tuple[Any, ...]],
+        length: int | None,
         timeout: float | None,
         chunksize: int | None,
+        buffersize: int | None,
     ) -> None:
         super().__init__(hub, timeout)
         self._submit = submit
         self._workers = workers
         self._function = function
         self._call = _await_each if inspect.iscoroutinefunction(function) else _call_each
-        self._calls = calls
+        self._length = length
+        self._calls = iter(calls)
         self._chunksize = chunksize
-        self._next_call = 0
+        self._buffersize = buffersize
+        self._submitted = 0
+        self._taken = 0
+        self._all_submitted = False
         self._chunks: deque[Future[tuple[list[T], float]]] = deque()
         self._under_way = 0
         self._calls_done = 0
@@ -159,43 +175,61 @@ class Mapped(_Stream[T]):
 
     def __len__(self) -> int:
         """How many results there are in all."""
-        return len(self._calls)
+        if self._length is None:
+            raise TypeError("with a buffersize it is not known how many results there are")
+        return self._length
 
     def _fill(self) -> None:
         # In mode inline a chunk is done when it is submitted, and its callback comes here again.
         if self._filling:
             return
         self._filling = True
+        try:
+            self._submit_chunks()
+        finally:
+            self._filling = False
+
+    def _submit_chunks(self) -> None:
         ahead = self._workers * _CHUNKS_PER_WORKER
-        while self._next_call < len(self._calls) and self._under_way < ahead:
-            first, self._next_call = self._next_call, self._next_call + self._chunk()
-            calls = self._calls[first : self._next_call]
+        while not self._all_submitted and self._under_way < ahead and (room := self._room()) > 0:
+            calls = list(islice(self._calls, min(self._chunk(room), room)))
+            if not calls:
+                self._all_submitted = True
+                break
+            self._submitted += len(calls)
             self._under_way += 1
             future = self._submit(self._call, (self._function, calls))
             self._chunks.append(future)
             future.add_done_callback(partial(_tell, weakref.ref(self)))
-        self._filling = False
 
-    def _chunk(self) -> int:
+    def _room(self) -> int:
+        """How many calls may be submitted now."""
+        if self._length is not None:
+            return self._length - self._submitted
+        assert self._buffersize is not None
+        return self._buffersize - (self._submitted - self._taken)
+
+    def _chunk(self, room: int) -> int:
         if self._chunksize is not None:
             return self._chunksize
         if not self._calls_done:
             return 1
         rate = self._calls_done / max(self._seconds, 1e-6)
         # Never so large that the last chunks leave workers without anything to do.
-        share = (len(self._calls) - self._next_call) // (2 * self._workers)
+        share = room // (2 * self._workers)
         return max(1, min(int(rate * _CHUNK_SECONDS), share))
 
     def chunk_done(self, future: concurrent.futures.Future[tuple[list[T], float]]) -> None:
         """Submits the next chunks."""
         self._under_way -= 1
         if future.cancelled() or future.exception(0) is not None:
-            self._next_call = len(self._calls)
+            self._all_submitted = True
             return
         results, seconds = future.result(0)
         self._calls_done += len(results)
         self._seconds += seconds
-        self._fill()
+        if self._buffersize is None:
+            self._fill()
 
     def _is_over(self) -> bool:
         return not self._ready and not self._chunks and self._error is None
@@ -210,6 +244,14 @@ class Mapped(_Stream[T]):
                 self.close()
                 raise error
             self._open(self._chunks.popleft())
+        self._taken += 1
+        if self._buffersize is not None:
+            # Here and not when a chunk is done: what the iterables raise is for who iterates.
+            try:
+                self._fill()
+            except BaseException:
+                self.close()
+                raise
         return self._ready.popleft()
 
     def _open(self, chunk: Future[tuple[list[T], float]]) -> None:
@@ -223,11 +265,11 @@ class Mapped(_Stream[T]):
             results, self._error = [], error
         self._ready.extend(results)
 
-    def close(self) -> None:
+    def close(self, running: bool = False) -> None:
         self._error = None
-        self._next_call = len(self._calls)
+        self._all_submitted = True
         for chunk in self._chunks:
-            chunk.cancel()
+            chunk.cancel(running)
         self._chunks.clear()
         self._ready.clear()
 
@@ -241,9 +283,9 @@ class Completed(_Stream[Future[T]]):
     def __init__(self, hub: Waiting, futures: Iterable[Future[T]], timeout: float | None) -> None:
         super().__init__(hub, timeout)
         self._done: deque[Future[T]] = deque()
-        self._missing = 0
-        for future in dict.fromkeys(futures):
-            self._missing += 1
+        self._waited = list(dict.fromkeys(futures))
+        self._missing = len(self._waited)
+        for future in self._waited:
             future.add_done_callback(self._done.append)  # type: ignore[arg-type]
 
     def _is_over(self) -> bool:
@@ -256,5 +298,9 @@ class Completed(_Stream[Future[T]]):
         self._missing -= 1
         return self._done.popleft()
 
-    def close(self) -> None:
+    def close(self, running: bool = False) -> None:
         self._missing = 0
+        if running:
+            for future in self._waited:
+                future.cancel(running)
+        self._waited.clear()

@@ -5,16 +5,18 @@ heap, buffers, promises, and a page's values. Knows nothing of frames or tasks. 
 CPython, where ``IN_PYODIDE`` is False and nothing else may be called.
 """
 
+import asyncio
 import ctypes
 import re
 import sys
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
 from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
 from typing import Any, Final, NamedTuple
 
 from pyworkers._shim_source import hub_script, worker_module
-from pyworkers.errors import ModeError
+from pyworkers.errors import ModeError, ProtocolError
 
 IN_PYODIDE: Final = sys.platform == "emscripten"
 
@@ -83,14 +85,41 @@ def detect() -> dict[str, Any]:
     return found
 
 
-def open_hub(mode: str, separate_broker: bool) -> Any:
+def boot_measures(measured: Any) -> tuple[list[tuple[str, float]], list[dict[str, Any]]]:
+    """Returns what the shim measured while this interpreter started: phases, and files."""
+    return measured.phases.to_py(), measured.files.to_py()
+
+
+def own_boot() -> tuple[list[tuple[str, float]], list[dict[str, Any]]] | None:
+    """Returns the same of a hub; None where the shim did not start it."""
+    measured = getattr(_shim(), "measured", None)
+    return None if measured is None else boot_measures(measured)
+
+
+def open_hub(mode: str, can_block: bool, separate_broker: bool, version: int) -> Any:
     """Opens the shim's half of a hub.
 
     Args:
         mode: "shared" or "transfer".
+        can_block: whether this thread may wait in Atomics.wait.
         separate_broker: whether a broker that has to be made needs a thread of its own.
+        version: of the protocol that Python speaks.
+
+    Raises:
+        ProtocolError: the shim speaks another one.
     """
-    return _shim().Hub.new(pyodide_js, mode, _broker(separate_broker).broker)
+    check_version(_shim().PROTOCOL_VERSION, version)
+    return _shim().Hub.new(pyodide_js, mode, can_block, _broker(separate_broker).broker)
+
+
+def check_version(shim: int, version: int) -> None:
+    """Raises ProtocolError if the shim speaks another version of the protocol than Python."""
+    if shim != version:
+        raise ProtocolError(
+            f"the JavaScript shim speaks protocol {shim}, the Python package {version}: they must "
+            "come from one release of pyworkers; build the site again, or reload the page without "
+            "its cache"
+        )
 
 
 def broker_ready(separate_broker: bool) -> Awaitable[None] | None:
@@ -108,6 +137,26 @@ def to_uint8array(data: bytes) -> Any:
     array = js.Uint8Array.new(len(data))
     array.assign(data)
     return array
+
+
+def copied(view: Any, length: int, frozen: bool) -> bytes | bytearray:
+    """Copies a JavaScript array of bytes: into a ``bytes`` if it shall be frozen."""
+    if frozen:
+        return bytes(view.to_bytes())
+    target = bytearray(length)
+    if length:
+        view.assign_to(target)
+    return target
+
+
+def wait_for_word(words: Any, index: int, value: int, milliseconds: float) -> None:
+    """Blocks as long as a word in shared memory has a value, or until the time is over."""
+    js.Atomics.wait(words, index, value, milliseconds)
+
+
+def notify_word(words: Any, index: int) -> None:
+    """Wakes who waits for a word in shared memory."""
+    js.Atomics.notify(words, index)
 
 
 def proxy(function: Callable[..., Any]) -> Any:
@@ -152,6 +201,27 @@ async def install(packages: list[str]) -> None:
     await micropip.install(packages)
 
 
+@cache
+def route_executors(kind: type[Executor]) -> None:
+    """Has Pyodide's event loop give functions to executors of a kind; CPython's does so.
+
+    Without it, ``run_in_executor`` ignores the executor and calls the function where it is. What
+    it does with other executors, and with None, stays as it is.
+    """
+    if not IN_PYODIDE:
+        return
+    from pyodide.webloop import WebLoop  # noqa: PLC0415
+
+    in_place = WebLoop.run_in_executor
+
+    def run_in_executor(loop: Any, executor: Any, func: Callable[..., Any], *args: Any) -> Any:
+        if isinstance(executor, kind):
+            return asyncio.wrap_future(executor.submit(func, *args), loop=loop)
+        return in_place(loop, executor, func, *args)
+
+    WebLoop.run_in_executor = run_in_executor
+
+
 _ARRAYS: Final = {
     "?": "Uint8Array",
     "c": "Uint8Array",
@@ -170,24 +240,31 @@ _ARRAYS: Final = {
 }
 
 
-def from_page(value: Any) -> Any:
+def from_page(value: Any, shared: Callable[[int, int, str], Any]) -> Any:
     """Converts a structured clone: objects to dicts, arrays to lists, buffers to memoryviews.
+
+    Args:
+        value: what the page sent.
+        shared: finds what a view of shared memory stands for: by offset, number of elements, and
+            their code as in ``struct``.
 
     Raises:
         TypeError: something in it is no plain data; the message names its type.
     """
-    return _plain(value.to_py() if isinstance(value, JsProxy) else value)
+    return _plain(value.to_py() if isinstance(value, JsProxy) else value, shared)
 
 
-def _plain(value: Any) -> Any:
-    """Converts what ``to_py`` leaves alone: null and ArrayBuffers."""
+def _plain(value: Any, shared: Callable[[int, int, str], Any]) -> Any:
+    """Converts what ``to_py`` leaves alone: null, ArrayBuffers, and views of shared memory."""
     if type(value) is list:
-        return [_plain(item) for item in value]
+        return [_plain(item, shared) for item in value]
     if type(value) is dict:
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: _plain(item, shared) for key, item in value.items()}
     if not isinstance(value, JsProxy):
         return None if type(value).__name__ == "JsNull" else value
     kind = str(js.Object.prototype.toString.call(value))[len("[object ") : -1]
+    if kind == "Shared":
+        return shared(value.offset, value.count, value.code)
     if kind == "ArrayBuffer":
         return js.Uint8Array.new(value).to_py()
     raise TypeError(
@@ -196,22 +273,29 @@ def _plain(value: Any) -> Any:
     )
 
 
-def to_page(value: Any) -> Any:
+def to_page(value: Any, shared: Callable[[Any], Any]) -> Any:
     """Converts plain data: dicts to objects, sequences to arrays, buffers to typed arrays.
+
+    Args:
+        value: what the page shall get.
+        shared: returns the view of shared memory that a value is; None if it is none.
 
     Raises:
         TypeError: something in it is no plain data; the message names its type.
     """
-    return to_js(_with_arrays(value), dict_converter=js.Object.fromEntries)
+    return to_js(_with_arrays(value, shared), dict_converter=js.Object.fromEntries)
 
 
-def _with_arrays(value: Any) -> Any:
+def _with_arrays(value: Any, shared: Callable[[Any], Any]) -> Any:
     if value is None or isinstance(value, (bool, int, float, str, JsProxy)):
         return value
     if isinstance(value, dict):
-        return {str(key): _with_arrays(item) for key, item in value.items()}
+        return {str(key): _with_arrays(item, shared) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [_with_arrays(item) for item in value]
+        return [_with_arrays(item, shared) for item in value]
+    view = shared(value)
+    if view is not None:
+        return view
     try:
         view = memoryview(value)
     except TypeError:
@@ -233,18 +317,31 @@ def buffers_of(value: Any) -> list[Any]:
     if not isinstance(value, JsProxy):
         return []
     if js.ArrayBuffer.isView(value):
-        return [value.buffer]
+        return [value.buffer] if value.buffer.constructor.name == "ArrayBuffer" else []
     if js.Array.isArray(value):
         return [buffer for item in value for buffer in buffers_of(item)]
     return [buffer for item in js.Object.values(value) for buffer in buffers_of(item)]
 
 
-def post(port: Any, kind: str, value: Any = None, **fields: Any) -> None:
-    """Posts a message; buffers in ``value`` are transferred, not copied."""
-    message = _object(kind=kind, **fields)
-    if kind == "result":
-        converted = to_page(value)
-        message.value = converted
-        port.postMessage(message, to_js(buffers_of(converted)))
+def post(port: Any, kind: str, **fields: Any) -> None:
+    """Posts a message."""
+    port.postMessage(_object(kind=kind, **fields))
+
+
+def reply(answer: Callable[..., object], id: int, value: Any, shared: Callable[[Any], Any]) -> None:
+    """Answers with plain data; buffers in it are transferred, not copied.
+
+    Args:
+        answer: posts to the page.
+        id: of what is answered.
+        value: the answer.
+        shared: as for ``to_page``.
+
+    Raises:
+        TypeError: something in it is no plain data; the message names its type.
+    """
+    if value is None or isinstance(value, (bool, int, float, str)):
+        answer(id, value)
     else:
-        port.postMessage(message)
+        converted = to_page(value, shared)
+        answer(id, converted, to_js(buffers_of(converted)))

@@ -22,20 +22,24 @@ from types import CodeType
 from typing import Any, Final
 
 from pyworkers import _js
+from pyworkers._arena import SharedArena
 from pyworkers._env import capabilities, set_default_mode
 from pyworkers._futures import Future
+from pyworkers._hub import hub_for
+from pyworkers._lending import PageMemory
+from pyworkers._policies import DEFAULT_PRIORITY
 from pyworkers._pool import WorkerPool
-from pyworkers._scheduler import DEFAULT_PRIORITY
+from pyworkers._store import ArenaStore
 
 _MODULES: Final = Path("/home/pyodide/.pyworkers-page")
 
 _exec_id: contextvars.ContextVar[int | None] = contextvars.ContextVar("exec_id", default=None)
 
 
-def call_named(target: str, args: list[Any]) -> Any:
+def call_named(target: str, *args: Any) -> Any:
     """Calls ``module:function`` in a worker."""
     module, _, name = target.partition(":")
-    function: Any = importlib.import_module(module)
+    function: Any = sys.modules.get(module) or importlib.import_module(module)
     for part in name.split("."):
         function = getattr(function, part)
     return function(*args)
@@ -53,16 +57,28 @@ class _Stream(io.TextIOBase):
     def __init__(self, port: Any, name: str) -> None:
         self._port = port
         self._name = name
+        self._lines: dict[int | None, str] = {}
 
     def writable(self) -> bool:
         return True
 
     def write(self, text: str) -> int:
+        id = _exec_id.get()
+        line = self._lines.pop(id, "") + text
+        if "\n" in text or "\r" in text:
+            self._post(id, line)
+        else:
+            self._lines[id] = line  # until the line, or the source, is at its end
+        return len(text)
+
+    def flush(self) -> None:
+        id = _exec_id.get()
+        self._post(id, self._lines.pop(id, ""))
+
+    def _post(self, id: int | None, text: str) -> None:
         if text:
-            id = _exec_id.get()
             fields = {} if id is None else {"id": id}
             _js.post(self._port, "output", stream=self._name, text=text, **fields)
-        return len(text)
 
 
 class Page:
@@ -70,30 +86,43 @@ class Page:
 
     Args:
         port: posts to the page.
+        reply: posts a result there: its id, its value and the buffers to be transferred.
+        streams: what is printed goes there.
     """
 
-    def __init__(self, port: Any) -> None:
+    def __init__(
+        self, port: Any, reply: Callable[..., object], streams: tuple[_Stream, ...]
+    ) -> None:
         self._port = port
+        self._streams = streams
+        self._reply = reply
         self._pool_options: dict[str, Any] = {}
         self._pool: WorkerPool | None = None
+        self._memory: PageMemory | None = None
         self._futures: dict[int, Future[Any]] = {}
         self._background: set[asyncio.Task[None]] = set()
         self._main = sys.modules["__main__"].__dict__
-        self._handlers: dict[str, Callable[[Any], None]] = {
+        self._handlers: dict[str, Callable[[Any], Any]] = {
+            "drop": self._drop,
             "configure": self._configure,
-            "run": self._run,
             "exec": self._exec,
+            "warm": self._warm,
             "cancel": self._cancel,
         }
 
-    def serve(self, message: Any) -> None:
-        """Acts on a message; what goes wrong is answered."""
+    def serve(self, message: Any) -> Any:
+        """Acts on a message; what goes wrong is answered.
+
+        Returns:
+            After ``configure`` the arena of the shim, if memory is shared with the page.
+        """
         try:
-            self._handlers[message.kind](message)
+            return self._handlers[message.kind](message)
         except Exception as error:
             self._fail(_field(message, "id", 0), error)
+            return None
 
-    def _configure(self, message: Any) -> None:
+    def _configure(self, message: Any) -> Any:
         sources = message.modules.to_py()
         if sources:
             _MODULES.mkdir(parents=True, exist_ok=True)
@@ -108,29 +137,64 @@ class Page:
             "modules": list(sources),
         }
         reason = capabilities().reason if mode == capabilities().mode else "it was asked for"
+        store = hub_for(mode).store
+        if isinstance(store, ArenaStore) and isinstance(store.arena, SharedArena):
+            self._memory = PageMemory(mode, store)
+            shim = store.arena.shim
+            _js.post(self._port, "ready", mode=mode, reason=reason, arena=shim.memory)
+            return shim
         _js.post(self._port, "ready", mode=mode, reason=reason)
+        return None
 
-    def _run(self, message: Any) -> None:
-        if self._pool is None:
-            self._pool = WorkerPool(**self._pool_options)
-        id, target = message.id, message.target
-        args = _js.from_page(message.args)
-        options = {
-            "priority": _field(message, "priority", DEFAULT_PRIORITY),
-            "timeout": _field(message, "timeout", None),
-        }
-        module, _, name = target.rpartition(":")
-        if module in ("", "__main__"):
-            if name not in self._main:
-                raise LookupError(f"__main__ has no function {name!r}; define it with exec first")
-            future = self._pool.submit_with(self._main[name], args, **options)
-        else:
-            future = self._pool.submit_with(call_named, (target, args), **options)
+    def _drop(self, message: Any) -> None:
+        if self._memory is not None:
+            self._memory.drop(message.id)
+
+    def _shared(self, offset: int, count: int, code: str) -> Any:
+        assert self._memory is not None  # the shim finds such views only where memory is shared
+        return self._memory.found(offset, count, code)
+
+    def _view(self, value: Any) -> Any:
+        return None if self._memory is None else self._memory.view(value)
+
+    def run(
+        self, id: int, target: str, args: Any, priority: int | None, timeout: float | None
+    ) -> None:
+        """Acts on a message ``run``, by its fields: each costs less so than as an attribute."""
+        try:
+            future = self._submit(target, _js.from_page(args, self._shared), priority, timeout)
+        except Exception as error:
+            self._fail(id, error)
+            return
         self._futures[id] = future
         future.add_progress_callback(
             lambda done, total, text: self._progress(id, done, total, text)
         )
         future.add_done_callback(lambda done: self._finished(id, done))
+        future.is_done_soon()
+
+    def _own_pool(self) -> WorkerPool:
+        if self._pool is None:
+            self._pool = WorkerPool(**self._pool_options)
+        return self._pool
+
+    def _warm(self, message: Any) -> None:
+        id = message.id
+        future = self._futures[id] = self._own_pool().warm_up()
+        future.add_done_callback(lambda done: self._finished(id, done))
+
+    def _submit(
+        self, target: str, args: list[Any], priority: int | None, timeout: float | None
+    ) -> Future[Any]:
+        pool = self._own_pool()
+        if priority is None:
+            priority = DEFAULT_PRIORITY
+        module, _, name = target.rpartition(":")
+        if module in ("", "__main__"):
+            if name not in self._main:
+                raise LookupError(f"__main__ has no function {name!r}; define it with exec first")
+            return pool.submit_with(self._main[name], args, priority=priority, timeout=timeout)
+        return pool.submit_with(call_named, (target, *args), priority=priority, timeout=timeout)
 
     def _progress(self, id: int, done: float, total: float | None, text: str) -> None:
         fields = {} if total is None else {"total": total}
@@ -147,8 +211,8 @@ class Page:
 
     def _cancel(self, message: Any) -> None:
         future = self._futures.get(message.id)
-        if future is not None and self._pool is not None:
-            self._pool.kill(future)
+        if future is not None:
+            future.cancel(running=True)
 
     def _exec(self, message: Any) -> None:
         running = asyncio.get_running_loop().create_task(self._execute(message))
@@ -164,13 +228,19 @@ class Page:
                 sys.argv = argv.to_py()
             value = await run_source(message.source, message.filename, self._main)
         except BaseException as error:
+            self._flush()
             self._fail(id, error)
         else:
+            self._flush()
             self._answer(id, value)
+
+    def _flush(self) -> None:
+        for stream in self._streams:
+            stream.flush()
 
     def _answer(self, id: int, value: Any) -> None:
         try:
-            _js.post(self._port, "result", value, id=id)
+            _js.reply(self._reply, id, value, self._view)
         except Exception as error:  # whatever converting raises, the page is told
             self._fail(id, error)
 
@@ -228,12 +298,8 @@ async def _evaluate(code: CodeType, namespace: dict[str, Any]) -> Any:
     return value
 
 
-def serve(port: Any) -> Any:
-    """Starts the conversation; called by ``worker.mjs``.
-
-    Returns:
-        What is to be called with each message.
-    """
-    sys.stdout = _Stream(port, "stdout")
-    sys.stderr = _Stream(port, "stderr")
-    return Page(port).serve
+def converse(port: Any, reply: Callable[..., object]) -> Page:
+    """Starts the conversation; called by ``worker.mjs``, which gives the messages to the result."""
+    streams = _Stream(port, "stdout"), _Stream(port, "stderr")
+    sys.stdout, sys.stderr = streams
+    return Page(port, reply, streams)

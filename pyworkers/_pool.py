@@ -5,25 +5,52 @@ its engine.
 """
 
 import itertools
+import math
 import weakref
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import (
+    Callable,
+    Coroutine,
+    Hashable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from concurrent.futures import Executor
+from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
-from typing import Any, ParamSpec, Self, TypeVar, overload
+from typing import Any, Final, Literal, NoReturn, ParamSpec, Self, TypeVar, overload
 
-from pyworkers import _codec
-from pyworkers._engine import Engine, Output, print_output
-from pyworkers._env import Mode, capabilities, choose_mode, module_source
+from pyworkers import _codec, _js
+from pyworkers._arena import ArenaStatistics
+from pyworkers._codec import Encoded, Handle
+from pyworkers._engine import Engine
+from pyworkers._env import Mode, choose_mode, module_source
+from pyworkers._env import capabilities as found_capabilities
+from pyworkers._events import KINDS, EventKind, Listener
 from pyworkers._futures import Future
 from pyworkers._hub import hub_for
 from pyworkers._iterators import Completed, Mapped
+from pyworkers._lanes import Need
+from pyworkers._output import Output, print_output
+from pyworkers._policies import DEFAULT_PRIORITY, Policy, as_policy, as_priority, places
 from pyworkers._protocol import WorkerState
-from pyworkers._scheduler import DEFAULT_PRIORITY, MAX_PRIORITY
+from pyworkers._scaling import Scaling
+from pyworkers._scheduler import Scheduler
+from pyworkers._standby import default_standby
+from pyworkers._statistics import PoolStatistics, WorkerInfo
+from pyworkers._store import Ref, check_mode
+from pyworkers._store import keep as store_keep
+from pyworkers._trace import Trace
 from pyworkers._worker import Setup, current_worker
-from pyworkers.errors import ModeError
+from pyworkers.errors import ModeError, QueueFull
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+DEFAULT_GRACE: Final = 1.0
+"""Seconds in which a task that is interrupted should be able to clean up."""
 
 _pool_numbers = itertools.count(1)
 
@@ -46,8 +73,30 @@ class WorkerPool(Executor):
         initializer: called in each worker before its first task; may be ``async``.
         initargs: its arguments.
         mode: "shared", "transfer" or "inline"; None means the best that works here.
+        standby: how many workers to hold in reserve, started and set up, beyond ``max_workers``:
+            when the pool grows or a worker dies, one of them takes the place at once. They are
+            started while there are cores to spare, call the initializer, and are given up when the
+            pool was not used for 60 seconds. None means 1 on machines with at least 4 cores, else
+            0; in mode inline there are none.
         on_output: called with the worker's number, "stdout" or "stderr", and text; None means
             that it is printed here, each line behind the number of its worker.
+        grace: seconds that a running task which was cancelled, or is over its timeout, has to end
+            before its worker is ended and replaced; 0 means at once.
+        max_tasks_per_child: how many tasks a worker runs before it is replaced; a chunk of ``map``
+            is one task. None means any number.
+        on_worker_lost: what a worker that dies by itself means. "replace": its running tasks fail
+            with WorkerLost, and another worker takes its place. "break": the pool is broken, as a
+            ``ProcessPoolExecutor`` is; every pending future and every later submit fails.
+        policy: which task is first and which worker gets it: "priority", "fifo", "deadline",
+            "round_robin", "least_loaded", or a ``Policy``.
+        capabilities: how many of the workers have something that not all need to have, such as a
+            large model; tasks ask for it by ``requires``.
+        max_pending: how many tasks may wait for a worker before ``submit`` raises QueueFull; None
+            means any number.
+        min_workers: so many are started at once, and live as long as the pool.
+        idle_timeout: seconds after which a worker that has nothing to do ends; None means never.
+        worker_lifetime: seconds after which a worker is replaced, once it has done what it has;
+            None means never.
 
     Raises:
         ValueError: an argument is out of its range.
@@ -66,7 +115,17 @@ class WorkerPool(Executor):
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
         mode: Mode | None = None,
+        standby: int | None = None,
         on_output: Output | None = None,
+        grace: float = DEFAULT_GRACE,
+        max_tasks_per_child: int | None = None,
+        on_worker_lost: Literal["replace", "break"] = "replace",
+        policy: str | Policy = "priority",
+        capabilities: Mapping[str, int] | None = None,
+        max_pending: int | None = None,
+        min_workers: int = 0,
+        idle_timeout: float | None = None,
+        worker_lifetime: float | None = None,
     ) -> None:
         if current_worker() is not None:
             raise ModeError(
@@ -74,31 +133,76 @@ class WorkerPool(Executor):
                 "and submit it where the pool is"
             )
         if max_workers is None:
-            max_workers = capabilities().default_workers
+            max_workers = found_capabilities().default_workers
         if max_workers < 1:
             raise ValueError(f"max_workers must be at least 1, not {max_workers}")
+        if standby is None:
+            standby = default_standby(found_capabilities().cores)
+        if standby < 0:
+            raise ValueError(f"standby must be 0 or more, not {standby}")
+        if not 0 <= min_workers <= max_workers:
+            raise ValueError(f"min_workers must be 0 to {max_workers}, not {min_workers}")
+        if max_pending is not None and max_pending < 1:
+            raise ValueError(f"max_pending must be at least 1, not {max_pending}")
+        for name, seconds in (("idle_timeout", idle_timeout), ("worker_lifetime", worker_lifetime)):
+            if seconds is not None and not seconds > 0:
+                raise ValueError(f"{name} must be more than 0 seconds, not {seconds}")
         if isinstance(packages, str) or isinstance(modules, str):
             raise ValueError("packages and modules each take a list of names, not a string")
+        if not grace >= 0:
+            raise ValueError(f"grace must be 0 seconds or more, not {grace}")
+        if max_tasks_per_child is not None and max_tasks_per_child < 1:
+            raise ValueError(f"max_tasks_per_child must be at least 1, not {max_tasks_per_child}")
+        if on_worker_lost not in ("replace", "break"):
+            raise ValueError(f'on_worker_lost must be "replace" or "break", not {on_worker_lost!r}')
         self._mode = choose_mode(mode)
         sources: dict[str, bytes] = {}
         for name in modules:
             sources |= module_source(name)
+        setup = _encode_setup(
+            packages,
+            # In mode inline they are here already.
+            {} if self._mode == "inline" else sources,
+            files or {},
+            initializer,
+            initargs,
+        )
+        check_mode(self._mode, setup[2])
+        self._places = places(capabilities or {}, max_workers)
+        if self._mode == "inline":
+            self._places = self._places[:1]
+            max_workers, min_workers = 1, min(min_workers, 1)
+        self._max_pending = max_pending
         self._hub = hub_for(self._mode)
+        scheduler = Scheduler(
+            max_workers,
+            can_take_back=self._mode == "shared",
+            max_tasks=max_tasks_per_child,
+            policy=as_policy(policy),
+            places=self._places if capabilities else (),
+            scaling=Scaling(min_workers, idle_timeout),
+            lifetime=worker_lifetime,
+        )
         self._engine = Engine(
             self._hub,
             name=f"pyworkers pool {next(_pool_numbers)}",
-            max_workers=1 if self._mode == "inline" else max_workers,
-            setup=_encode_setup(
-                packages,
-                # In mode inline they are here already.
-                {} if self._mode == "inline" else sources,
-                files or {},
-                initializer,
-                initargs,
-            ),
+            scheduler=scheduler,
+            setup=setup,
             on_output=on_output or print_output,
+            grace=grace,
+            breaks_on_loss=on_worker_lost == "break",
+            standby=0 if self._mode == "inline" else standby,
         )
+        _js.route_executors(WorkerPool)
         weakref.finalize(self, self._engine.begin_shutdown, cancel_futures=False)
+        self._engine.dispatch()
+        self._hub.link.flush()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a pool cannot be sent to a worker: return what is to be done and submit it where the "
+            "pool is"
+        )
 
     def __repr__(self) -> str:
         scheduler = self._engine.scheduler
@@ -124,6 +228,26 @@ class WorkerPool(Executor):
     def max_workers(self) -> int:
         """How many workers there may be."""
         return self._engine.scheduler.max_workers
+
+    def warm_up(self) -> Future[None]:
+        """Starts all workers, instead of each when there is work for it.
+
+        Returns:
+            A future that is done when all ``max_workers`` workers are set up: await it, or block by
+            its ``result``. It fails with BrokenWorkerPool if they cannot be, and is cancelled when
+            the pool is shut down before.
+
+        Raises:
+            RuntimeError: the pool is shut down.
+            BrokenWorkerPool: the pool is broken.
+        """
+        self._engine.check_open()
+        return self._engine.warm_up()
+
+    @property
+    def standby(self) -> int:
+        """How many workers are in reserve now, ready to take a place at once."""
+        return self._engine.reserve.ready
 
     async def ready(self) -> None:
         """Waits until blocking calls are safe; needed in a worker that pyworkers did not start.
@@ -152,8 +276,11 @@ class WorkerPool(Executor):
         Raises:
             RuntimeError: the pool is shut down.
             BrokenWorkerPool: the pool is broken.
+            QueueFull: as many tasks wait as ``max_pending`` allows.
         """
         self._engine.check_open()
+        if self._max_pending is not None:
+            self._check_room()
         return self._engine.submit(fn, args, kwargs, DEFAULT_PRIORITY, None)
 
     def submit_with(
@@ -162,30 +289,136 @@ class WorkerPool(Executor):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
         *,
-        priority: int = DEFAULT_PRIORITY,
+        priority: int | str = DEFAULT_PRIORITY,
         timeout: float | None = None,
-    ) -> Future[T]:
+        keep: bool = False,
+        retries: int = 0,
+        delay: float = 0.0,
+        requires: Iterable[str] = (),
+        affinity: Hashable | None = None,
+        pure: bool = False,
+        block: bool = False,
+    ) -> Future[Any]:
         """Like ``submit``, with a say in how the task is run.
 
         Args:
             fn: the function.
             args: its positional arguments.
             kwargs: its keyword arguments.
-            priority: 0 (last) to 10 (first); equal ones run in order.
-            timeout: seconds from now after which the task fails with TimeoutError, and a worker
-                that is running it is ended and replaced; None means never.
+            priority: 0 (last) to 10 (first), or "low" (2), "normal" (5), "high" (8), "critical"
+                (10); equal ones run in order. A task that waits rises by one every 10 s.
+            timeout: seconds from now after which the future fails with TimeoutError, and the task
+                is interrupted if it runs, as by ``future.cancel(running=True)``; None means never.
+            keep: whether the result stays where every worker can read it: the future gives a
+                ``Ref`` to it, to be given to other tasks.
+            retries: how many times the task may be run again because its worker died while it ran;
+                only for what may run more than once.
+            delay: seconds from now before which the task does not run.
+            requires: capabilities that the worker must have.
+            affinity: tasks with the same key run in the same worker as long as it lives; None
+                means in any.
+            pure: whether an earlier equal call, of the same function with arguments that are
+                pickled alike, may answer this one, if it has not failed: its future is returned.
+                The last 256 are remembered; calls with a ``Ref`` or a ``SharedArray`` are not.
+            block: whether to wait for room rather than to raise QueueFull.
 
         Raises:
-            ValueError: the priority is out of its range, or the timeout negative.
+            ValueError: the priority, timeout, retries or delay is out of its range, or no worker
+                has such a capability.
             RuntimeError: the pool is shut down.
             BrokenWorkerPool: the pool is broken.
+            QueueFull: as many tasks wait as ``max_pending`` allows.
+            ModeError: there is no room, and this thread cannot block.
         """
         self._engine.check_open()
-        if priority not in range(MAX_PRIORITY + 1):
-            raise ValueError(f"priority must be 0 to {MAX_PRIORITY}, not {priority}")
+        priority = as_priority(priority)
         if timeout is not None and not timeout >= 0:
             raise ValueError(f"timeout must be 0 seconds or more, not {timeout}")
-        return self._engine.submit(fn, tuple(args), kwargs or {}, priority, timeout)
+        if retries < 0:
+            raise ValueError(f"retries must be 0 or more, not {retries}")
+        if not 0 <= delay < math.inf:
+            raise ValueError(f"delay must be 0 seconds or more, not {delay}")
+        needed = frozenset(requires)
+        if unknown := needed - self._places[0]:
+            raise ValueError(f"no worker of this pool has the capability {min(unknown)!r}")
+        if self._max_pending is not None:
+            if block and not self._has_room():
+                self._hub.wait(self._has_room, None)
+            self._check_room()
+        need = Need(needed, affinity) if needed or affinity is not None else None
+        return self._engine.submit(
+            fn, tuple(args), kwargs or {}, priority, timeout, keep, retries, need, delay, pure
+        )
+
+    async def room(self) -> None:
+        """Waits until the next ``submit`` does not raise QueueFull."""
+        await self._hub.wait_async(self._has_room, None)
+
+    def _has_room(self) -> bool:
+        scheduler = self._engine.scheduler
+        pending = scheduler.queued + scheduler.delayed
+        return self._max_pending is None or pending < self._max_pending
+
+    def _check_room(self) -> None:
+        if not self._has_room():
+            raise QueueFull(
+                f"{self._max_pending} tasks wait for a worker, and max_pending allows no more: "
+                "`await pool.room()` first, or use submit_with(block=True)"
+            )
+
+    def stats(self) -> PoolStatistics:
+        """Returns what has happened in this pool so far."""
+        return self._engine.statistics()
+
+    def workers(self) -> list[WorkerInfo]:
+        """Returns what each worker of this pool is doing now."""
+        return self._engine.workers()
+
+    def on(self, event: EventKind, callback: Listener) -> Callable[[], None]:
+        """Has a function called with each ``Event`` of a kind.
+
+        Events are told in order, after the futures of their tasks are settled; what the function
+        raises is logged.
+
+        Args:
+            event: "task_started", "task_progress", "task_done", "worker_ready", "worker_lost".
+            callback: called with the event, in the thread of this pool; it may use the pool.
+
+        Returns:
+            What ends it.
+
+        Raises:
+            ValueError: there is no such event.
+        """
+        return self._engine.events.subscribe(event, callback)
+
+    @contextmanager
+    def trace(self, path: str | Path) -> Iterator[None]:
+        """Writes what workers do within a ``with`` block, for ``chrome://tracing`` or Perfetto.
+
+        Args:
+            path: of the JSON file, written at the end of the block.
+        """
+        trace = Trace(self._engine.name)
+        ends = [self.on(kind, trace.add) for kind in KINDS]
+        try:
+            yield
+        finally:
+            for end in ends:
+                end()
+            Path(path).write_text(trace.as_json())
+
+    def put(self, value: T) -> Ref[T]:
+        """Keeps an object where every worker can read it, for tasks that share it.
+
+        It is pickled once, now. In mode shared it lies in shared memory, and each task that is
+        given the ``Ref`` reads it from there; in mode transfer it is sent once to each worker.
+
+        Raises:
+            PayloadError: it cannot be pickled.
+            ArenaFull: the shared memory has no room for it.
+        """
+        return store_keep(self._mode, _codec.encode(value))
 
     def map(
         self,
@@ -193,11 +426,13 @@ class WorkerPool(Executor):
         *iterables: Iterable[Any],
         timeout: float | None = None,
         chunksize: int | None = None,
+        buffersize: int | None = None,
     ) -> Mapped[T]:
         """Calls a function on many arguments, as ``map`` does.
 
-        The iterables are read now. Results come in order, by ``for`` where this thread can block
-        and by ``async for`` everywhere, each as soon as it and those before it are there.
+        The iterables are read now, unless there is a ``buffersize``. Results come in order, by
+        ``for`` where this thread can block and by ``async for`` everywhere, each as soon as it and
+        those before it are there.
 
         Args:
             fn: the function.
@@ -205,26 +440,46 @@ class WorkerPool(Executor):
             timeout: seconds from now after which waiting raises TimeoutError; None means never.
             chunksize: how many calls travel together; None means that it follows from how long
                 they take.
+            buffersize: how many calls may be submitted whose results were not yielded; the
+                iterables are read further only as results are taken. None means no limit.
 
         Raises:
-            ValueError: chunksize is below 1.
+            ValueError: chunksize or buffersize is below 1.
+            TypeError: buffersize is no integer.
             RuntimeError: the pool is shut down.
             BrokenWorkerPool: the pool is broken.
         """
         if chunksize is not None and chunksize < 1:
             raise ValueError(f"chunksize must be at least 1, not {chunksize}")
+        if buffersize is not None and not isinstance(buffersize, int):
+            raise TypeError("buffersize must be an integer or None")
+        if buffersize is not None and buffersize < 1:
+            raise ValueError(f"buffersize must be at least 1, not {buffersize}")
         self._engine.check_open()
         engine = self._engine
-        calls = list(zip(*iterables, strict=False))
+        calls: Iterable[tuple[Any, ...]] = zip(*iterables, strict=False)
+        length = None
+        if buffersize is None:
+            calls = list(calls)
+            length = len(calls)
         return Mapped(
             lambda function, args: engine.submit(function, args, {}, DEFAULT_PRIORITY, None),
             self.max_workers,
             self._hub,
             fn,
             calls,
+            length,
             timeout,
             chunksize,
+            buffersize,
         )
+
+    def memory(self) -> ArenaStatistics | None:
+        """Returns how much of the shared memory is in use, by all pools of this interpreter.
+
+        None in mode transfer, which has none.
+        """
+        return self._hub.store.statistics()
 
     def as_completed(
         self, futures: Iterable[Future[T]], timeout: float | None = None
@@ -238,12 +493,27 @@ class WorkerPool(Executor):
         return Completed(self._hub, futures, timeout)
 
     def kill(self, future: Future[Any]) -> bool:
-        """Cancels a task even while it runs; a worker that runs it is ended and replaced.
+        """Cancels a task even while it runs, at once: its worker is ended and replaced.
+
+        Nothing of the task is run any more, no ``finally`` block either, and other coroutines that
+        this worker awaits fail with WorkerLost. ``future.cancel(running=True)`` is the soft way.
 
         Returns:
             Whether the task is cancelled: False if it was done before.
         """
-        return future.cancel() or self._engine.kill(future.task)
+        return self._engine.kill(future.task) or future.cancel()
+
+    def terminate_workers(self) -> None:
+        """Shuts down without waiting, and ends what runs, softly.
+
+        Queued tasks are cancelled. Futures of running tasks fail with BrokenWorkerPool, and the
+        tasks are interrupted, as by ``future.cancel(running=True)``.
+        """
+        self._engine.end_workers(softly=True)
+
+    def kill_workers(self) -> None:
+        """Like ``terminate_workers``, but the workers end at once, whatever they run."""
+        self._engine.end_workers(softly=False)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Takes no more tasks, and ends the workers once what was submitted is done.
@@ -289,7 +559,7 @@ def _encode_setup(
     files: Mapping[str, bytes | str],
     initializer: Callable[..., object] | None,
     initargs: tuple[Any, ...],
-) -> tuple[bytes, list[memoryview]]:
+) -> Encoded:
     setup: Setup = {
         "packages": list(packages),
         "modules": sources,
@@ -297,8 +567,11 @@ def _encode_setup(
             name: data.encode() if isinstance(data, str) else bytes(data)
             for name, data in files.items()
         },
-        "initializer": (
-            None if initializer is None else (_codec.encode_function(initializer), initargs)
-        ),
+        "initializer": None,
     }
-    return _codec.encode(setup)
+    handles: tuple[Handle, ...] = ()
+    if initializer is not None:
+        function, _, handles = _codec.encode_function(initializer)
+        setup["initializer"] = (function, initargs)
+    data, buffers, inner = _codec.encode(setup)
+    return data, buffers, (*handles, *inner)

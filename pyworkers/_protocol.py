@@ -11,13 +11,14 @@ offset  type    field
 ======  ======  ========================================================================
 0       u32     length of header and payload in bytes, without padding
 4       u8      kind
-5       u8      flags: TASK priority 0-10; OUTPUT 1 stdout, 2 stderr; bit 7 (SPILLED) says
+5       u8      flags: TASK priority 0-10; OUTPUT 1 stdout, 2 stderr; bit 6 (KEEP) of a TASK
+                that its result shall be kept, of a RESULT that it is; bit 7 (SPILLED) says
                 that the payload is a table of bulk parts
 6       u16     epoch: TASK when it was sent, for ``Link.claim``; else 0
 8       u32     peer: the number of the worker at the other end of the channel, never reused
-12      u32     id: of the task, modulo 2**32; of the function for FUNCTION
-16      f64     number: TASK seconds since the epoch when it was submitted; RESULT and ERROR
-                seconds that the task ran; CHUNK bytes of the whole part
+12      u32     id: of the task, modulo 2**32; of a function, or of something kept
+16      f64     number: TASK seconds since the epoch when it was submitted, or its delay was
+                over; RESULT and ERROR seconds that the task ran; CHUNK bytes of the whole part
 ======  ======  ========================================================================
 """
 
@@ -33,6 +34,7 @@ HEADER: Final = struct.Struct("<IBBHIId")
 HEADER_BYTES: Final = HEADER.size
 MAX_FRAME_BYTES: Final = 65_536
 SPILLED: Final = 0x80
+KEEP: Final = 0x40
 
 
 class Kind(enum.IntEnum):
@@ -41,6 +43,14 @@ class Kind(enum.IntEnum):
     SETUP = 1
     FUNCTION = 2
     TASK = 3
+    OBJECT = 4
+    """Something kept, for a worker that has no other way to it."""
+    FORGET = 5
+    """Such an object is not needed any more."""
+    CANCEL = 6
+    """The task is not wanted any more; for one that awaits, and so reads frames meanwhile."""
+    ENVIRONMENT = 7
+    """What the worker shall find as its hub does."""
     READY = 16
     RESULT = 17
     ERROR = 18
@@ -51,6 +61,12 @@ class Kind(enum.IntEnum):
     """Written by the shim of the hub in the name of a worker that is gone."""
     PARKED = 23
     """The task is a coroutine that awaits something: its worker goes on with the next task."""
+    RETAIN = 24
+    """The worker goes on using something kept, beyond the task that it came with."""
+    RELEASE = 25
+    """It does not use it any more."""
+    MISSING = 26
+    """A task imports a module that the worker lacks, and waits for it; id is where in the arena."""
     CHUNK = 31
     """Piece of a bulk part; the shim puts them together, Python never sees one."""
 
@@ -65,9 +81,11 @@ MESSAGES: Final[dict[str, dict[str, str]]] = {
         "timeout": "number?",
     },
     "exec": {"id": "id", "source": "string", "filename": "string", "argv": "strings?"},
+    "warm": {"id": "id"},
     "cancel": {"id": "id"},
+    "drop": {"id": "id"},
     "assets": {"assets": "object"},
-    "ready": {"mode": "string", "reason": "string"},
+    "ready": {"mode": "string", "reason": "string", "arena": "object?"},
     "result": {"id": "id", "value": "any"},
     "error": {"id": "id", "name": "string", "message": "string", "pythonTraceback": "string"},
     "progress": {"id": "id", "done": "number", "total": "number?", "message": "string"},
@@ -95,6 +113,9 @@ _RUNNING = {
     Kind.PROGRESS: WorkerState.BUSY,
     Kind.PARKED: WorkerState.BUSY,
     Kind.OUTPUT: WorkerState.BUSY,
+    Kind.RETAIN: WorkerState.BUSY,
+    Kind.RELEASE: WorkerState.BUSY,
+    Kind.MISSING: WorkerState.BUSY,
     Kind.LOST: WorkerState.TERMINATED,
 }
 
@@ -103,15 +124,24 @@ TRANSITIONS: Final[dict[WorkerState, dict[Kind, WorkerState]]] = {
         Kind.READY: WorkerState.IDLE,
         Kind.SETUP_FAILED: WorkerState.ERROR,
         Kind.OUTPUT: WorkerState.INITIALIZING,
+        Kind.RETAIN: WorkerState.INITIALIZING,
+        Kind.RELEASE: WorkerState.INITIALIZING,
+        Kind.MISSING: WorkerState.INITIALIZING,
         Kind.LOST: WorkerState.TERMINATED,
     },
     WorkerState.IDLE: {
         Kind.OUTPUT: WorkerState.IDLE,
+        Kind.RETAIN: WorkerState.IDLE,
+        Kind.RELEASE: WorkerState.IDLE,
+        Kind.MISSING: WorkerState.IDLE,
         Kind.LOST: WorkerState.TERMINATED,
     },
     WorkerState.BUSY: _RUNNING,
     WorkerState.ERROR: {
         Kind.OUTPUT: WorkerState.ERROR,
+        Kind.RETAIN: WorkerState.ERROR,
+        Kind.RELEASE: WorkerState.ERROR,
+        Kind.MISSING: WorkerState.ERROR,
         Kind.LOST: WorkerState.TERMINATED,
     },
     WorkerState.TERMINATED: {},
@@ -177,7 +207,7 @@ def write_frame(
         raise ProtocolError(f"a frame of {length} bytes is too long")
     HEADER.pack_into(target, offset, length, kind, flags, epoch, peer, id & 0xFFFFFFFF, number)
     target[offset + HEADER_BYTES : offset + length] = payload
-    return offset + padded(length)
+    return offset + ((length + 7) & ~7)
 
 
 def read_frames(source: memoryview, end: int) -> Iterator[Frame]:
@@ -188,12 +218,13 @@ def read_frames(source: memoryview, end: int) -> Iterator[Frame]:
     """
     at = 0
     unpack_from = HEADER.unpack_from
+    new = tuple.__new__  # half of what calling Frame takes
     while at < end:
         if end - at < HEADER_BYTES:
             raise ProtocolError(f"{end - at} bytes at offset {at} are no frame")
         length, kind, flags, epoch, peer, id, number = unpack_from(source, at)
-        if not HEADER_BYTES <= length <= min(MAX_FRAME_BYTES, end - at):
+        if length < HEADER_BYTES or length > MAX_FRAME_BYTES or length > end - at:
             raise ProtocolError(f"a frame at offset {at} claims {length} bytes of {end - at}")
         payload = source[at + HEADER_BYTES : at + length]
-        yield Frame(kind, flags, epoch, peer, id, number, payload)
-        at += padded(length)
+        yield new(Frame, (kind, flags, epoch, peer, id, number, payload))
+        at += (length + 7) & ~7

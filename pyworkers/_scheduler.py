@@ -1,8 +1,9 @@
 """Who runs what, when: the decisions of a pool, without any I/O.
 
-Owns the queue, the workers' states and what each holds, and when a worker is to be started.
-Knows nothing of payloads, futures or channels: events come in by method calls, tasks and workers
-are numbers, time is handed in, and ``decide`` returns what is to be done.
+Owns the workers' states, what each holds, and which of them ends. Knows nothing of payloads,
+futures or channels: events come in by method calls, tasks and workers are numbers, time is handed
+in, and ``decide`` returns what is to be done. Who comes first says a policy, who may run what the
+lanes, how many workers there should be the scaling.
 
 A worker holds tasks in the order in which it runs them; the first one runs. Where tasks that it
 has not started can be taken back, it is given further ones ahead, so that it need not wait for the
@@ -10,17 +11,21 @@ hub between them: as many as are expected to be done within ``WINDOW_SECONDS``, 
 somewhat longer one. Should they wait while another worker is idle, ``stuck`` says so. Where nothing
 can be taken back, nobody could tell which tasks a dead worker had started: it holds one at a time.
 A task that turned out to be a coroutine is *parked*: it runs beside the others.
+
+A worker that is over its lifetime is given nothing more, and ends when it has nothing left.
 """
 
 import heapq
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
+from pyworkers._lanes import Lane, Lanes, Need
+from pyworkers._policies import AGEING_SECONDS, DEFAULT_PRIORITY, Policy, QueuedTask
 from pyworkers._protocol import WorkerState
+from pyworkers._scaling import Scaling
 
-MAX_PRIORITY: Final = 10
-DEFAULT_PRIORITY: Final = 5
 MAX_BOOT_FAILURES: Final = 3
 """So many workers in a row that end before they are ready break the pool."""
 
@@ -47,6 +52,11 @@ class WorkerSlot:
         ahead: how many seconds what it holds is expected to take.
         in_the_way: tasks were taken back from behind the one that runs.
         tasks_done: how many it has finished.
+        ending: tasks that were asked to end and have not: it may have to be ended for them.
+        taken: how many tasks it was given and not relieved of.
+        capabilities: what it can do that others may not be able to.
+        place: which of the places for workers it takes.
+        is_over: it gets nothing more, and ends when it holds nothing.
     """
 
     number: int
@@ -58,12 +68,20 @@ class WorkerSlot:
     ahead: float = 0.0
     in_the_way: bool = False
     tasks_done: int = 0
+    ending: set[int] = field(default_factory=set)
+    taken: int = 0
+    capabilities: frozenset[str] = frozenset()
+    place: int = 0
+    is_over: bool = False
 
 
 @dataclass(slots=True)
 class _Entry:
-    priority: int
+    rank: Any
     expected: float | None
+    need: Need | None
+    retries: int = 0
+    is_delayed: bool = False
     worker: int | None = None
 
 
@@ -84,7 +102,7 @@ class Lost(NamedTuple):
 
     Attributes:
         started: tasks that it was running; they are over.
-        requeued: tasks that it had not started; they are queued again.
+        requeued: tasks that it had not started, or may be run again; they are queued again.
     """
 
     started: list[int]
@@ -98,19 +116,43 @@ class Scheduler:
     Args:
         max_workers: how many workers may live at a time.
         can_take_back: whether tasks that a worker has not started can be taken back.
+        max_tasks: how many tasks a worker runs in its life; None means any number.
+        policy: says which task is first and which worker gets it.
+        places: the capabilities of each worker that there may be; empty if none has any.
+        scaling: says how many workers there should be.
+        lifetime: seconds after which a worker is given no more tasks; None means never.
     """
 
     max_workers: int
     can_take_back: bool = False
+    max_tasks: int | None = None
+    policy: Policy = field(default_factory=Policy)
+    places: Sequence[frozenset[str]] = ()
+    scaling: Scaling = field(default_factory=Scaling)
+    lifetime: float | None = None
     workers: dict[int, WorkerSlot] = field(default_factory=dict)
     broken: str | None = None
     """Why no worker will be started any more; None while all is well."""
     queued: int = 0
     """How many tasks wait for a worker."""
+    has_over: bool = False
+    """Whether ``surplus`` names a worker that has just become free."""
+    delayed: int = 0
+    """How many tasks wait for their time."""
     _tasks: dict[int, _Entry] = field(default_factory=dict)
-    _queues: list[deque[int]] = field(
-        default_factory=lambda: [deque() for _ in range(MAX_PRIORITY + 1)]
-    )
+    _lanes: Lanes = field(init=False)
+    _main: Lane = field(init=False)
+    _ranks: bool = field(init=False)
+    """Whether the policy has ranks of its own."""
+    _chooses: bool = field(init=False)
+    """Whether it matters which of several workers gets a task."""
+    _delayed: list[tuple[float, int]] = field(default_factory=list)
+    _starting: int = 0
+    _is_short: bool = field(init=False)
+    """Whether there are fewer workers than there should always be."""
+    _others: dict[frozenset[str] | int, Lane] = field(init=False)
+    _keyed: dict[Need, Lane] = field(init=False)
+    """The lanes beside the main one."""
     _idle: dict[int, None] = field(default_factory=dict)
     """Ready workers that hold nothing, the one that waits longest first."""
     _room: dict[int, None] = field(default_factory=dict)
@@ -120,9 +162,25 @@ class Scheduler:
     _deadlines: list[tuple[float, int]] = field(default_factory=list)
     _boot_failures: int = 0
 
+    def __post_init__(self) -> None:
+        self._lanes = Lanes(self._tasks)
+        self._main = self._lanes.main
+        self._others = self._lanes.others
+        self._keyed = self._lanes.keyed
+        self._is_short = self.scaling.min_workers > 0
+        self._ranks = type(self.policy).rank is not Policy.rank
+        self._chooses = type(self.policy).choose is not Policy.choose or bool(self.places)
+
+    @property
+    def has_choice(self) -> bool:
+        """Whether ``decide`` or ``next_stuck`` may have something to say; cheaper than to ask."""
+        if self.queued:
+            return bool(self._idle or self._room) or len(self.workers) < self.max_workers
+        return self._is_short or bool(self._ahead)
+
     @property
     def outstanding(self) -> int:
-        """How many tasks are queued or running."""
+        """How many tasks are delayed, queued or running."""
         return len(self._tasks)
 
     def submitted(
@@ -131,30 +189,89 @@ class Scheduler:
         priority: int = DEFAULT_PRIORITY,
         deadline: float | None = None,
         expected: float | None = None,
+        now: float = 0.0,
+        need: Need | None = None,
+        delay: float = 0.0,
+        retries: int = 0,
     ) -> None:
         """A task was submitted.
 
         Args:
-            task: its number.
+            task: its number, above that of all others so far.
             priority: 0 (last) to 10 (first); equal ones run in order.
             deadline: when ``expired`` shall name it; None means never.
             expected: seconds that it will take; None where that is not known.
+            now: the time.
+            need: what it asks of its worker; None means nothing.
+            delay: seconds from now before which it does not run.
+            retries: how many times it may be run again because its worker was lost.
         """
-        self._tasks[task] = _Entry(priority, expected)
-        self._queues[priority].append(task)
-        self.queued += 1
+        since = now + delay
+        if self._ranks:
+            rank = self.policy.rank(QueuedTask(task, priority, since, deadline, expected))
+        else:
+            rank = since - priority * AGEING_SECONDS
+        entry = self._tasks[task] = _Entry(rank, expected, need, retries)
+        if delay:
+            self.delayed += 1
+            entry.is_delayed = True
+            heapq.heappush(self._delayed, (since, task))
+        elif need is None:
+            lane = self._main
+            lane.waiting += 1
+            self.queued += 1
+            place = rank, task
+            if lane.run and place < lane.run[-1]:
+                heapq.heappush(lane.heap, place)
+            else:
+                lane.run.append(place)
+        else:
+            self._enqueue(task, entry)
         if deadline is not None:
             heapq.heappush(self._deadlines, (deadline, task))
 
+    def _enqueue(self, task: int, entry: _Entry) -> None:
+        self.queued += 1
+        if entry.need is None:
+            self._main.push((entry.rank, task))
+        else:
+            self._lanes.push((entry.rank, task), entry.need)
+
     def cancelled(self, task: int) -> bool:
-        """A queued task is not wanted any more; returns False if a worker has it, or it is over."""
+        """A task is not wanted any more; returns False if a worker has it, or it is over."""
         entry = self._tasks.get(task)
         if entry is None or entry.worker is not None:
             return False
         del self._tasks[task]
-        self._queues[entry.priority].remove(task)
-        self.queued -= 1
+        if entry.is_delayed:
+            self.delayed -= 1
+        else:
+            self.queued -= 1
+            self._lanes.removed(entry.need)
         return True
+
+    def ending(self, task: int) -> None:
+        """A task that runs was asked to end: until it has, its worker gets no further ones."""
+        worker = self.holder(task)
+        assert worker is not None
+        slot = self.workers[worker]
+        slot.ending.add(task)
+        self._update(slot)
+
+    def release(self, now: float) -> None:
+        """Queues the tasks whose delay is over."""
+        while (due := self.next_release()) is not None and due <= now:
+            task = heapq.heappop(self._delayed)[1]
+            entry = self._tasks[task]
+            entry.is_delayed = False
+            self.delayed -= 1
+            self._enqueue(task, entry)
+
+    def next_release(self) -> float | None:
+        """Returns when ``release`` has something to do; None if nothing is delayed."""
+        while self._delayed and self._delayed[0][1] not in self._tasks:
+            heapq.heappop(self._delayed)
+        return self._delayed[0][0] if self._delayed else None
 
     def holder(self, task: int) -> int | None:
         """Returns the worker that has a task; None while it is queued, or when it is over."""
@@ -178,30 +295,54 @@ class Scheduler:
 
     def worker_started(self, worker: int, now: float) -> None:
         """A worker was asked for; it is not ready yet."""
-        self.workers[worker] = WorkerSlot(worker, WorkerState.INITIALIZING, now, now)
+        slot = WorkerSlot(worker, WorkerState.INITIALIZING, now, now)
+        if self.places:
+            slot.place = self._next_place()
+            slot.capabilities = self.places[slot.place]
+        self.workers[worker] = slot
+        self._starting += 1
+        self._is_short = len(self.workers) < self.scaling.min_workers
+        if self.queued:
+            self.scaling.started(now)
 
     def worker_ready(self, worker: int, now: float) -> None:
         """A worker can run tasks."""
         slot = self.workers[worker]
         slot.state = WorkerState.IDLE
         slot.last_used = now
+        self._starting -= 1
         self._boot_failures = 0
         self._idle[worker] = None
 
     def setup_failed(self, worker: int, reason: str) -> None:
         """A worker cannot be prepared as the pool's user asked: the pool is of no use."""
         self.workers[worker].state = WorkerState.ERROR
+        self._starting -= 1
         self.broken = reason
 
-    def worker_lost(self, worker: int, reason: str, started: int = 1) -> Lost:
+    def is_used_up(self, worker: int) -> bool:
+        """Says whether a worker has run all the tasks that it may run."""
+        slot = self.workers.get(worker)
+        if self.max_tasks is None or slot is None:
+            return False
+        return slot.taken >= self.max_tasks and not slot.held and not slot.parked
+
+    def worker_lost(
+        self, worker: int, reason: str, started: int = 1, may_retry: bool = True
+    ) -> Lost:
         """A worker is gone.
 
         Args:
             worker: its number.
             reason: what ended it.
             started: how many of the tasks that it held it had started.
+            may_retry: whether those that may be run again are queued again, unless they were asked
+                to end.
         """
         slot = self.workers.pop(worker)
+        self._is_short = len(self.workers) < self.scaling.min_workers
+        if slot.state is WorkerState.INITIALIZING:
+            self._starting -= 1
         if slot.state in (WorkerState.INITIALIZING, WorkerState.ERROR):
             self._boot_failures += 1
             if self._boot_failures >= MAX_BOOT_FAILURES:
@@ -212,11 +353,22 @@ class Scheduler:
         self._room.pop(worker, None)
         self._ahead.discard(worker)
         held = list(slot.held)
-        running = [*slot.parked, *held[:started]]
-        for task in running:
-            del self._tasks[task]
-        self._requeue(held[started:])
-        return Lost(running, held[started:])
+        over, requeued = [], []
+        for task in (*slot.parked, *held[:started]):
+            entry = self._tasks[task]
+            if may_retry and entry.retries > 0 and task not in slot.ending:
+                entry.retries -= 1
+                requeued.append(task)
+            else:
+                del self._tasks[task]
+                over.append(task)
+        requeued += held[started:]
+        for _, task in self._lanes.lost(worker):
+            if (waiting := self._tasks.get(task)) is not None:
+                self.queued -= 1
+                self._enqueue(task, waiting)
+        self._requeue(requeued)
+        return Lost(over, requeued)
 
     def taken_back(self, worker: int, started: int) -> list[int]:
         """The tasks that a worker had not started are queued again, and returned.
@@ -227,6 +379,7 @@ class Scheduler:
         """
         slot = self.workers[worker]
         back = [slot.held.pop() for _ in range(len(slot.held) - started)][::-1]
+        slot.taken -= len(back)
         slot.ahead -= sum(self._tasks[task].expected or 0.0 for task in back)
         self._requeue(back)
         slot.in_the_way = True
@@ -234,11 +387,11 @@ class Scheduler:
         return back
 
     def _requeue(self, tasks: list[int]) -> None:
-        for task in reversed(tasks):
+        """Queues tasks again; by their ranks they have the places that they had."""
+        for task in tasks:
             entry = self._tasks[task]
             entry.worker = None
-            self._queues[entry.priority].appendleft(task)
-        self.queued += len(tasks)
+            self._enqueue(task, entry)
 
     def parked(self, worker: int, task: int, now: float) -> None:
         """A worker awaits a task that it holds first, and goes on with the next."""
@@ -252,9 +405,12 @@ class Scheduler:
         slot = self.workers[worker]
         if task in slot.parked:
             slot.parked.remove(task)
+            if not slot.held:
+                slot.last_used = now
         else:
             self._next(slot, now)
         slot.tasks_done += 1
+        slot.ending.discard(task)
         del self._tasks[task]
         self._update(slot)
 
@@ -266,65 +422,163 @@ class Scheduler:
 
     def _update(self, slot: WorkerSlot) -> None:
         """Puts a worker where it belongs by what it holds now."""
-        self._idle.pop(slot.number, None)
-        self._room.pop(slot.number, None)
-        self._ahead.discard(slot.number)
-        if not slot.held:
+        number, count = slot.number, len(slot.held)
+        used_up = self.max_tasks is not None and slot.taken >= self.max_tasks
+        may_take = not (slot.ending or slot.is_over or used_up)
+        self._idle.pop(number, None)
+        self._room.pop(number, None)
+        if count > 1:
+            self._ahead.add(number)
+        else:
+            self._ahead.discard(number)
+        if count == 0:
             slot.state = WorkerState.BUSY if slot.parked else WorkerState.IDLE
             slot.ahead = 0.0
             slot.in_the_way = False
-            self._idle[slot.number] = None
+            if slot.is_over:
+                self.has_over = True
+            elif may_take:
+                self._idle[number] = None
             return
         slot.state = WorkerState.BUSY
-        count = len(slot.held)
-        if count > 1:
-            self._ahead.add(slot.number)
-        if not self.can_take_back or slot.in_the_way:
+        if not self.can_take_back or slot.in_the_way or not may_take:
             return
         if self._tasks[slot.held[0]].expected is None:
             return
         if (slot.ahead < WINDOW_SECONDS and count < WINDOW_TASKS) or (
             count == 1 and slot.ahead < ONE_AHEAD_SECONDS
         ):
-            self._room[slot.number] = None
+            self._room[number] = None
 
     def decide(self, now: float) -> Decision:
         """Says what is to be done, and takes it as done."""
-        assign = []
-        while self.queued and (self._idle or self._room):
-            queue = next(queue for queue in reversed(self._queues) if queue)
-            expected = self._tasks[queue[0]].expected
-            if self._idle:
-                worker = next(iter(self._idle))
-            elif expected is not None and expected < ONE_AHEAD_SECONDS:
-                worker = next(iter(self._room))
+        assign: list[tuple[int, int]] = []
+        idle, room, tasks = self._idle, self._room, self._tasks
+        if self._others or self._keyed or self._chooses:
+            self._assign_by_choice(assign, now)
+            return Decision(assign, self._missing())
+        lane = self._main
+        run, heap = lane.run, lane.heap
+        while self.queued and (idle or room):
+            is_next = not heap or (run and run[0] < heap[0])
+            task = run[0][1] if is_next else heap[0][1]
+            entry = tasks.get(task)
+            if entry is None:  # it was cancelled
+                lane.pop()
+                continue
+            if idle:
+                worker = next(iter(idle))
+            elif entry.expected is not None and entry.expected < ONE_AHEAD_SECONDS:
+                worker = next(iter(room))
             else:
                 break
-            task = queue.popleft()
+            if is_next:
+                run.popleft()
+            else:
+                heapq.heappop(heap)
+            lane.waiting -= 1
             self.queued -= 1
+            entry.worker = worker
             slot = self.workers[worker]
             if not slot.held:
                 slot.last_used = now
             slot.held.append(task)
-            slot.ahead += expected or 0.0
-            self._tasks[task].worker = worker
+            slot.taken += 1
+            slot.ahead += entry.expected or 0.0
             self._update(slot)
             assign.append((worker, task))
         return Decision(assign, self._missing())
 
+    def _assign_by_choice(self, assign: list[tuple[int, int]], now: float) -> None:
+        """Like the loop of ``decide``, where not every worker may run every task."""
+        while self.queued and (self._idle or self._room):
+            for (_, task), lane in self._lanes.open():
+                entry = self._tasks[task]
+                worker = self._worker_for(lane, entry.expected)
+                if worker is not None:
+                    break
+            else:
+                return
+            self._lanes.take(lane, entry.need, worker)
+            self.queued -= 1
+            self._give(worker, task, entry, now)
+            assign.append((worker, task))
+
+    def _worker_for(self, lane: Lane, expected: float | None) -> int | None:
+        """Returns who gets a task of a lane; None if nobody can take it now."""
+        is_short = expected is not None and expected < ONE_AHEAD_SECONDS
+        if lane.home is not None:
+            is_free = lane.home in self._idle or (is_short and lane.home in self._room)
+            return lane.home if is_free else None
+        for group in (self._idle, self._room if is_short else {}):
+            slots = [self.workers[worker] for worker in group]
+            if self.places:
+                slots = [slot for slot in slots if lane.requires <= slot.capabilities]
+                least = min((len(slot.capabilities) for slot in slots), default=0)
+                slots = [slot for slot in slots if len(slot.capabilities) == least]
+            if slots:
+                return self.policy.choose(slots)
+        return None
+
+    def _give(self, worker: int, task: int, entry: _Entry, now: float) -> None:
+        entry.worker = worker
+        slot = self.workers[worker]
+        if not slot.held:
+            slot.last_used = now
+        slot.held.append(task)
+        slot.taken += 1
+        slot.ahead += entry.expected or 0.0
+        self._update(slot)
+
     def _missing(self) -> int:
         """Returns how many workers to start: one for each task that has none to itself."""
-        room = self.max_workers - len(self.workers)
-        if room <= 0 or self.broken is not None or not (self.queued or self._ahead):
+        living = len(self.workers)
+        room = self.max_workers - living
+        if room <= 0 or self.broken is not None:
             return 0
-        slots = self.workers.values()
-        waiting = self.queued + sum(len(self.workers[worker].held) - 1 for worker in self._ahead)
-        starting = sum(slot.state is WorkerState.INITIALIZING for slot in slots)
-        return max(0, min(room, waiting - starting))
+        if not (self.queued or self._ahead or self._is_short):
+            return 0
+        if self.places:
+            waiting = sum(self._shortages().values()) + self._starting
+        else:
+            waiting = sum(self._wanted().values())
+        return self.scaling.missing(living, room, self._starting, waiting)
+
+    def _wanted(self) -> Counter[frozenset[str]]:
+        """Returns for how many tasks a worker would be of use, by the capabilities needed."""
+        wanted = self._lanes.wanted()
+        wanted[self._main.requires] += sum(len(self.workers[w].held) - 1 for w in self._ahead)
+        return wanted
+
+    def _free_places(self) -> list[int]:
+        taken = {slot.place for slot in self.workers.values()}
+        return [place for place in range(self.max_workers) if place not in taken]
+
+    def _shortages(self) -> dict[frozenset[str], int]:
+        """Returns how many workers to start for what, of those for which there is a place."""
+        starting = [
+            slot.capabilities
+            for slot in self.workers.values()
+            if slot.state is WorkerState.INITIALIZING
+        ]
+        free = [self.places[place] for place in self._free_places()]
+        missing: dict[frozenset[str], int] = {}
+        for requires, waiting in self._wanted().items():
+            coming = sum(requires <= capabilities for capabilities in starting)
+            possible = sum(requires <= capabilities for capabilities in free)
+            if count := max(0, min(waiting - coming, possible)):
+                missing[requires] = count
+        return missing
+
+    def _next_place(self) -> int:
+        """Returns where the next worker starts: what it can do is needed, and little else."""
+        free = self._free_places()
+        most = max(self._shortages(), key=len, default=frozenset[str]())
+        return [place for place in free if most <= self.places[place]][-1]
 
     def stuck(self, now: float) -> list[int]:
         """Returns the workers from which tasks should be taken back, because another is idle."""
-        if self.queued or not self._idle:
+        if self._main.waiting or not self._idle:
             return []
         return [
             worker
@@ -334,6 +588,48 @@ class Scheduler:
 
     def next_stuck(self) -> float | None:
         """Returns when ``stuck`` may have something to say; None if nothing waits."""
-        if not self._ahead or self.queued or not self._idle:
+        if not self._ahead or self._main.waiting or not self._idle:
             return None
         return min(self.workers[worker].last_used for worker in self._ahead) + STUCK_SECONDS
+
+    def surplus(self, now: float) -> list[int]:
+        """Returns the workers that are to end, because they are idle or old; none holds a task."""
+        if self.lifetime is not None:
+            for slot in self.workers.values():
+                if not slot.is_over and slot.created + self.lifetime <= now:
+                    self._retire(slot)
+        self.has_over = False
+        over = [
+            slot.number
+            for slot in self.workers.values()
+            if slot.is_over and slot.state is WorkerState.IDLE
+        ]
+        if not self.queued:
+            over += self.scaling.surplus(len(self.workers) - len(over), self._unused(), now)
+        return over
+
+    def closing(self) -> None:
+        """There will be no more tasks: no worker is kept for those to come."""
+        self.scaling.min_workers = 0
+        self._is_short = False
+
+    def _retire(self, slot: WorkerSlot) -> None:
+        """Gives a worker no more tasks."""
+        slot.is_over = True
+        self._idle.pop(slot.number, None)
+        self._room.pop(slot.number, None)
+
+    def _unused(self) -> list[WorkerSlot]:
+        slots = (self.workers[worker] for worker in self._idle)
+        return [slot for slot in slots if slot.state is WorkerState.IDLE]
+
+    def next_surplus(self) -> float | None:
+        """Returns when ``surplus`` may name a worker; None if none is going to end."""
+        due = [] if self.queued else [self.scaling.next_surplus(len(self.workers), self._unused())]
+        if self.lifetime is not None:
+            due += [
+                slot.created + self.lifetime
+                for slot in self.workers.values()
+                if not slot.is_over or slot.state is WorkerState.IDLE
+            ]
+        return min((when for when in due if when is not None), default=None)

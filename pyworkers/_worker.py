@@ -17,10 +17,24 @@ from types import CoroutineType
 from typing import Any, Final, TypedDict
 
 from pyworkers import _codec, _js
+from pyworkers._arena import SharedArena
+from pyworkers._boot_report import Measured
+from pyworkers._cancel import SIGNAL, Interruptions, interruptible_sleep
 from pyworkers._channels import Link
 from pyworkers._channels.heap import HeapLink
-from pyworkers._protocol import HEADER_BYTES, MAX_FRAME_BYTES, SPILLED, Frame, Kind
-from pyworkers.errors import PayloadError
+from pyworkers._codec import Handle
+from pyworkers._mirror import Mirror
+from pyworkers._protocol import (
+    HEADER_BYTES,
+    KEEP,
+    MAX_FRAME_BYTES,
+    PROTOCOL_VERSION,
+    SPILLED,
+    Frame,
+    Kind,
+)
+from pyworkers._store import ArenaStore, SendingStore, stores
+from pyworkers.errors import ArenaFull, PayloadError, TaskCancelled
 
 _LINGER_MS: Final = 20.0
 """An idle worker blocks this long for the next frame before its event loop waits for it: waking
@@ -64,18 +78,41 @@ class Worker:
     Args:
         link: leads to the hub.
         peer: the number of this worker in its hub.
+        store: what the hub keeps, as seen from here.
+        is_apart: whether the hub is another interpreter.
+        asked: takes the number of the task that the hub wants interrupted; 0 if there is none.
     """
 
-    def __init__(self, link: Link, peer: int) -> None:
+    def __init__(
+        self,
+        link: Link,
+        peer: int,
+        store: ArenaStore | SendingStore,
+        is_apart: bool,
+        asked: Callable[[], int] = int,
+    ) -> None:
         self.link = link
         self.peer = peer
+        self._store = store
         self._functions: dict[int, Any] = {}
+        self._retained: set[int] = set()
         self._running: set[asyncio.Task[Any]] = set()
+        self._coroutines: dict[int, asyncio.Task[Any]] = {}
+        self.interruptions = Interruptions(asked, self._coroutines)
         self._handlers: dict[int, Callable[[Frame], None]] = {
             Kind.SETUP: self._set_up,
             Kind.FUNCTION: self._keep_function,
             Kind.TASK: self._run_task,
+            Kind.OBJECT: self._keep_object,
+            Kind.FORGET: self._forget_object,
+            Kind.CANCEL: self._cancel_task,
+            Kind.ENVIRONMENT: self._take_over,
         }
+        self.mirror: Mirror | None = None
+        self._setup_began = 0.0
+        self.measured: Measured | None = None
+        """What the shim measured while this interpreter started."""
+        self._arena_store = store if is_apart and isinstance(store, ArenaStore) else None
 
     def step(self) -> None:
         """Handles frames until none is left, lingering for more if nothing else is going on."""
@@ -86,6 +123,7 @@ class Worker:
                 return
             for frame in frames:
                 self._handlers[frame.kind](frame)
+            self._release()
             self.link.flush()
 
     def close(self) -> None:
@@ -95,30 +133,61 @@ class Worker:
 
     def progress(self, done: float, total: float | None, message: str) -> None:
         """Tells the hub how far the current task is."""
-        self._send(Kind.PROGRESS, _task.get(), (done, total, message), 0.0)
-        self.link.flush()
+        with self.interruptions.held_off():
+            self._send(Kind.PROGRESS, _task.get(), (done, total, message), 0.0)
+            self.link.flush()
+
+    def is_cancelled(self) -> bool:
+        """Says whether the hub wants the current task ended."""
+        return self.interruptions.is_cancelled(_task.get())
+
+    def check_cancelled(self) -> None:
+        """Raises TaskCancelled if the hub wants the current task ended."""
+        if self.is_cancelled():
+            raise TaskCancelled("the task was cancelled")
 
     def _decode(self, frame: Frame) -> Any:
-        if frame.flags & SPILLED:
-            data, buffers = _codec.gather(frame.payload, self._take)
-            return _codec.decode(data, buffers)
-        return _codec.decode(frame.payload)
+        return _codec.decode(*self._payload(frame))
 
-    def _take(self, token: int, length: int) -> bytearray:
-        return self.link.take(self.peer, token, length)
+    def _payload(self, frame: Frame) -> tuple[Any, list[bytes | bytearray]]:
+        if frame.flags & SPILLED:
+            return _codec.gather(frame.payload, self._take)
+        return frame.payload, []
+
+    def _take(self, token: int, length: int, frozen: bool) -> bytes | bytearray:
+        return self.link.take(self.peer, token, length, frozen)
+
+    def _drop(self, token: int) -> None:
+        self.link.drop(self.peer, token)
 
     def _put(self, buffer: Any) -> int:
         return self.link.put(self.peer, buffer)
 
     def _send(self, kind: Kind, id: int, value: Any, number: float) -> None:
-        data, buffers = _codec.encode(value)
+        data, buffers, _ = _codec.encode(value)
+        self._send_encoded(kind, id, data, buffers, number)
+
+    def _send_encoded(
+        self, kind: Kind, id: int, data: bytes, buffers: list[memoryview], number: float
+    ) -> None:
         if buffers or len(data) > MAX_FRAME_BYTES - HEADER_BYTES:
             payload = _codec.spill(data, buffers, self._put)
             self.link.send(self.peer, kind, id, payload, SPILLED, number)
         else:
             self.link.send(self.peer, kind, id, data, 0, number)
 
+    def _take_over(self, frame: Frame) -> None:
+        assert self.mirror is not None
+        self.mirror.take_over(self._decode(frame))
+
+    def ask(self, question: int, name: str) -> None:
+        """Asks the hub for a module; the answer does not come as a frame."""
+        with self.interruptions.held_off():
+            self.link.send(self.peer, Kind.MISSING, question, name.encode())
+            self.link.flush()
+
     def _set_up(self, frame: Frame) -> None:
+        self._setup_began = time.perf_counter()
         try:
             setup: Setup = self._decode(frame)
             write_files(Path.cwd(), setup["files"])
@@ -149,7 +218,7 @@ class Worker:
         if type(called) is CoroutineType:
             self._beside(called, self._initialized)
         else:
-            self.link.send(self.peer, Kind.READY, 0, b"")
+            self._send_ready()
 
     def _initialized(self, outcome: Outcome) -> None:
         try:
@@ -157,14 +226,25 @@ class Worker:
         except BaseException as error:
             self._send_error(Kind.SETUP_FAILED, 0, error, 0.0)
         else:
-            self.link.send(self.peer, Kind.READY, 0, b"")
+            self._send_ready()
 
-    def _beside(self, work: Coroutine[Any, Any, Any], then: Callable[[Outcome], None]) -> None:
+    def _send_ready(self) -> None:
+        payload = b""
+        if self.measured is not None:
+            phases, files = self.measured
+            setup = (time.perf_counter() - self._setup_began) * 1000
+            payload = _codec.encode(([*phases, ("setup", setup)], files))[0]
+        self.link.send(self.peer, Kind.READY, 0, payload)
+
+    def _beside(
+        self, work: Coroutine[Any, Any, Any], then: Callable[[Outcome], None], task: int = 0
+    ) -> None:
         """Awaits a coroutine beside what the worker does next.
 
         Args:
             work: the coroutine.
             then: called with what returns its result or raises its error.
+            task: its number, if it is one.
         """
         try:
             loop = asyncio.get_running_loop()
@@ -173,21 +253,57 @@ class Worker:
             return
         running = loop.create_task(work)
         self._running.add(running)
+        if task:
+            self._coroutines[task] = running
 
         def done(_: object) -> None:
             self._running.discard(running)
+            self._coroutines.pop(task, None)
             then(running.result)
+            self._release()
             self.link.flush()
 
         running.add_done_callback(done)
 
+    def _keep_object(self, frame: Frame) -> None:
+        assert isinstance(self._store, SendingStore)
+        data, buffers = self._payload(frame)
+        self._store.keep(frame.id, (bytes(data), [memoryview(part) for part in buffers], ()))
+
+    def _forget_object(self, frame: Frame) -> None:
+        assert isinstance(self._store, SendingStore)
+        self._store.forget(frame.id)
+
+    def _hold(self, task: int, handles: tuple[Handle, ...]) -> None:
+        """Has the hub keep what a result names, and what this worker goes on using."""
+        store = self._arena_store
+        if store is None and handles and isinstance(self._store, ArenaStore):
+            self._store.hold(self.peer, task, handles)
+        elif store is not None and store.touched:
+            for id in store.attached() - self._retained:
+                self._retained.add(id)
+                self.link.send(self.peer, Kind.RETAIN, id, b"")
+
+    def _release(self) -> None:
+        """Tells the hub what this worker does not use any more, behind the end of a task."""
+        store = self._arena_store
+        if store is not None and store.touched:
+            attached = store.attached()
+            # What a coroutine that still runs has attached is told of when it ends.
+            store.touched = not attached <= self._retained
+            for id in self._retained - attached:
+                self._retained.discard(id)
+                self.link.send(self.peer, Kind.RELEASE, id, b"")
+
+    def _cancel_task(self, frame: Frame) -> None:
+        running = self._coroutines.get(frame.id)
+        if running is not None:
+            self.interruptions.cancel(frame.id)
+            running.cancel()
+
     def _keep_function(self, frame: Frame) -> None:
         # Read when first called: an error there belongs to that task.
-        if frame.flags & SPILLED:
-            data, _ = _codec.gather(frame.payload, self._take)
-            self._functions[frame.id] = bytes(data)
-        else:
-            self._functions[frame.id] = bytes(frame.payload)
+        self._functions[frame.id] = bytes(self._payload(frame)[0])
 
     def _function(self, id: int) -> Callable[..., Any]:
         function = self._functions[id]
@@ -197,50 +313,93 @@ class Worker:
 
     def _run_task(self, frame: Frame) -> None:
         if not self.link.claim(self.peer, frame.epoch):
+            if frame.flags & SPILLED:
+                _codec.discard(frame.payload, self._drop)
             return
         outer = _inline.set(self)
-        _task.set(frame.id)
+        task = frame.id
+        _task.set(task)
         started = time.perf_counter()
+        kept = bool(frame.flags & KEEP)
+        interruptions = self.interruptions
         try:
-            function_id, args, kwargs = self._decode(frame)
-            value = self._function(function_id)(*args, **kwargs)
+            payload = self._payload(frame)
+            try:
+                interruptions.current = task
+                value = self._call(*_codec.decode(*payload))
+            finally:
+                interruptions.current = 0
             if type(value) is CoroutineType:
-                self.link.send(self.peer, Kind.PARKED, frame.id, b"")
-                self._beside(value, partial(self._finish, frame.id, started))
+                self.link.send(self.peer, Kind.PARKED, task, b"")
+                self._beside(value, partial(self._finish, task, kept, started), task)
                 return
         except BaseException as error:
-            self._fail(frame.id, error, started)
+            # A signal may have come before the line that ends what can be interrupted.
+            interruptions.current = 0
+            self._fail(task, error, started)
         else:
-            self._succeed(frame.id, value, started)
+            self._succeed(task, kept, value, started)
         finally:
             _inline.reset(outer)
 
-    def _finish(self, task: int, started: float, outcome: Outcome) -> None:
+    def _call(self, function: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return self._function(function)(*args, **kwargs)
+
+    def _encode_result(self, task: int, value: Any) -> _codec.Encoded:
+        interruptions = self.interruptions
+        try:
+            interruptions.current = task
+            return _codec.encode(value)
+        finally:
+            interruptions.current = 0
+
+    def _finish(self, task: int, kept: bool, started: float, outcome: Outcome) -> None:
         try:
             value = outcome()
         except BaseException as error:
             self._fail(task, error, started)
         else:
-            self._succeed(task, value, started)
+            self._succeed(task, kept, value, started)
 
-    def _succeed(self, task: int, value: Any, started: float) -> None:
+    def _succeed(self, task: int, kept: bool, value: Any, started: float) -> None:
         try:
-            self._send(Kind.RESULT, task, value, time.perf_counter() - started)
+            data, buffers, handles = self._encode_result(task, value)
         except PayloadError as error:
             wrapped = PayloadError(
                 f"the result of the task, {_codec.shortened(value)}, cannot be sent back: {error}"
             )
             self._fail(task, wrapped, started)
+            return
+        except BaseException as error:
+            self.interruptions.current = 0
+            self._fail(task, error, started)
+            return
+        self.interruptions.over(task)
+        seconds = time.perf_counter() - started
+        self._hold(task, handles)
+        if kept and isinstance(self._store, ArenaStore):
+            try:
+                told = self._store.write((data, buffers, handles))
+            except ArenaFull as error:
+                self._fail(task, error, started)
+                return
+            inner = [handle.id for handle in handles]
+            payload = _codec.encode((*told, inner))[0]
+            self.link.send(self.peer, Kind.RESULT, task, payload, KEEP, seconds)
+        else:
+            self._send_encoded(Kind.RESULT, task, data, buffers, seconds)
 
     def _fail(self, task: int, error: BaseException, started: float) -> None:
+        self.interruptions.over(task)
         self._send_error(Kind.ERROR, task, error, time.perf_counter() - started)
 
     def _send_error(self, kind: Kind, id: int, error: BaseException, seconds: float) -> None:
         trace = "".join(traceback.format_exception(error))
         summary = f"{type(error).__name__}: {error}"
         # Pickled for itself: should the hub be unable to read it, the rest still tells of it.
-        data, _ = _codec.encode(_codec.portable(error))
-        self._send(kind, id, (data, summary, trace), seconds)
+        data, buffers, handles = _codec.encode(_codec.portable(error))
+        self._hold(id, handles)
+        self._send(kind, id, (data, buffers, summary, trace), seconds)
 
 
 def write_files(folder: Path, files: dict[str, bytes]) -> None:
@@ -251,20 +410,41 @@ def write_files(folder: Path, files: dict[str, bytes]) -> None:
         path.write_bytes(data)
 
 
-def start(shim_link: Any, peer: int, can_block: bool) -> Any:
+def start(shim: Any) -> Any:
     """Makes this interpreter a worker; called by ``worker.mjs``.
 
     Args:
-        shim_link: leads to the hub.
-        peer: the number of this worker there.
-        can_block: whether the link can wait.
+        shim: the link to the hub, the number of this worker there, and what belongs to them.
 
     Returns:
         What is to be called whenever frames may have arrived.
+
+    Raises:
+        ProtocolError: the shim is of another version.
     """
     global _own  # noqa: PLW0603
+    _js.check_version(shim.version, PROTOCOL_VERSION)
+    peer = shim.peer
     # Pyodide answers 42 in every interpreter, and programs name files by it.
     number = os.getpid() + peer
     os.getpid = sys.modules[os.name].getpid = lambda: number  # type: ignore[attr-defined]
-    _own = Worker(HeapLink(shim_link, can_block), peer)
+    arena = getattr(shim.link, "arena", None)
+    store: ArenaStore | SendingStore
+    shared = None
+    if arena is not None:
+        shared = SharedArena(arena, arena, shim.Cells.new, peer)
+        store = stores["shared"] = ArenaStore(shared, is_hub=False)
+    else:
+        store = stores["transfer"] = SendingStore()
+    link = HeapLink(shim.link, arena is not None)
+    if arena is None:
+        _own = Worker(link, peer, store, is_apart=True)
+    else:
+        _own = Worker(link, peer, store, True, partial(shim.link.interrupted, peer))
+        _own.interruptions.listen()
+        shim.interruptBy(SIGNAL)
+        pause = partial(shim.link.pause, peer)
+        time.sleep = interruptible_sleep(pause, _own.interruptions.check)
+    _own.mirror = Mirror(shared, _own.ask)
+    _own.measured = _js.boot_measures(shim.measured)
     return _own.step

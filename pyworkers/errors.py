@@ -6,22 +6,31 @@
     ├── ModeError             this environment cannot do what was asked; the message says what to do
     ├── ProtocolError         a frame or message that its table does not allow: our fault
     ├── PayloadError          a value that cannot be pickled, or not be read back: the task's fault
+    ├── ArenaFull             no room in the shared memory (also a MemoryError)
+    ├── QueueFull             as many tasks wait as the pool takes (also a queue.Full)
     ├── RemoteTraceback       the traceback of a task's exception, as the cause of that exception
     └── BrokenWorkerPool      the pool is unusable (also a concurrent.futures.BrokenExecutor)
         └── WorkerLost        the worker of a task died; the pool itself goes on
 
 The type says whose fault it was. A task's own exception is none of these: it returns as itself.
+Nor is ``TaskCancelled``, which is no error: like ``asyncio.CancelledError``, of which it is a
+subclass, it passes by ``except Exception``.
 """
 
+import asyncio
+import queue
 from concurrent.futures import BrokenExecutor
 
 __all__ = [
+    "ArenaFull",
     "BrokenWorkerPool",
     "ModeError",
     "PayloadError",
     "ProtocolError",
     "PyworkersError",
+    "QueueFull",
     "RemoteTraceback",
+    "TaskCancelled",
     "WorkerLost",
 ]
 
@@ -40,6 +49,14 @@ class ProtocolError(PyworkersError):
 
 class PayloadError(PyworkersError, TypeError):
     """An argument, function or result that cannot travel between interpreters."""
+
+
+class ArenaFull(PyworkersError, MemoryError):
+    """The shared memory has no room; the message says how much is used."""
+
+
+class QueueFull(PyworkersError, queue.Full):
+    """As many tasks wait as the pool takes; submit when some have begun."""
 
 
 class RemoteTraceback(PyworkersError):
@@ -66,13 +83,23 @@ class WorkerLost(BrokenWorkerPool):
 
     Args:
         worker: number of the worker.
-        reason: what ended it.
+        task: number of the task, that of its future.
+        reason: what ended the worker.
     """
 
-    def __init__(self, worker: int, reason: str) -> None:
-        super().__init__(worker, reason)
+    def __init__(self, worker: int, task: int, reason: str) -> None:
+        super().__init__(worker, task, reason)
         self.worker = worker
+        self.task = task
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"worker {self.worker} died while it held this task: {self.reason}"
+        return f"worker {self.worker} died while it held task {self.task}: {self.reason}"
+
+
+class TaskCancelled(asyncio.CancelledError):
+    """Raised in a running task that is not wanted any more: cancelled, or over its timeout.
+
+    Its ``finally`` blocks run. A task that awaits gets an ``asyncio.CancelledError`` instead: one
+    ``except asyncio.CancelledError`` sees both.
+    """

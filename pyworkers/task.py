@@ -1,8 +1,8 @@
-"""What a running task can say: ``from pyworkers import task``."""
+"""What a running task can say and ask: ``from pyworkers import task``."""
 
 from pyworkers._worker import current_worker
 
-__all__ = ["progress"]
+__all__ = ["cancelled", "checkpoint", "progress"]
 
 
 def progress(done: float, total: float | None = None, message: str = "") -> None:
@@ -18,3 +18,20 @@ def progress(done: float, total: float | None = None, message: str = "") -> None
     worker = current_worker()
     if worker is not None:
         worker.progress(done, total, message)
+
+
+def cancelled() -> bool:
+    """Says whether this task is not wanted any more: cancelled, or over its timeout.
+
+    False outside of a task, and where a plain function cannot hear of it while it runs: in mode
+    transfer and in mode inline.
+    """
+    worker = current_worker()
+    return worker is not None and worker.is_cancelled()
+
+
+def checkpoint() -> None:
+    """Raises TaskCancelled if ``cancelled`` says so."""
+    worker = current_worker()
+    if worker is not None:
+        worker.check_cancelled()

@@ -26,8 +26,14 @@ CHROMIUM_FLAGS = [
 
 # What the sandbox in which pytest-pyodide runs Node's Pyodide lacks, and any real Node has.
 get_global_config().add_node_extra_globals(
-    ["performance", "MessageChannel", "Blob", "URL", "Response"]
+    ["performance", "MessageChannel", "Blob", "URL", "Response", "crypto", "queueMicrotask"]
 )
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--all", action="store_true", help="run behaviour tests in Firefox and WebKitGTK, too"
+    )
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -72,6 +78,17 @@ def chromium(playwright: Playwright) -> Iterator[Browser]:
     """Chromium: the system's, or else Playwright's own."""
     path = shutil.which("chromium")
     browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
+    yield browser
+    browser.close()
+
+
+@pytest.fixture(scope="session")
+def firefox(playwright: Playwright) -> Iterator[Browser]:
+    """The system's Firefox."""
+    path = shutil.which("firefox-esr")
+    if path is None:
+        pytest.skip("Firefox is not installed")
+    browser = playwright.firefox.launch(channel="moz-firefox", executable_path=path)
     yield browser
     browser.close()
 

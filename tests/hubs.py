@@ -9,11 +9,15 @@ import textwrap
 from pathlib import Path
 from typing import Any, Protocol
 
-from playwright.sync_api import Page
-
 PRELUDE = """
 import asyncio, os, sys, time
 from pyworkers import *
+async def both_started(pool):
+    def pid():
+        time.sleep(0.05)
+        return os.getpid()
+    while len({*await asyncio.gather(pool.submit(pid), pool.submit(pid))}) < 2:
+        pass
 """
 
 
@@ -30,10 +34,12 @@ class Hub(Protocol):
     """A place where Python owns pools.
 
     Attributes:
+        place: the browser, or "node".
         mode: of its pools.
         can_block: whether synchronous calls can wait there.
     """
 
+    place: str
     mode: str
     can_block: bool
 
@@ -48,6 +54,16 @@ def as_program(body: str, values: dict[str, Any]) -> str:
     return f"{PRELUDE}{head}async def _body():\n{body}\nawait _body()\n"
 
 
+class Evaluates(Protocol):
+    """What a hub needs of a page, whoever drives it."""
+
+    def goto(self, url: str) -> Any:
+        """Opens a URL."""
+
+    def evaluate(self, expression: str, arg: Any = None) -> Any:
+        """Evaluates an expression, or calls a function; awaits what it returns."""
+
+
 class PageHub:
     """A hub in a worker of a page.
 
@@ -55,10 +71,12 @@ class PageHub:
         page: an open page of a built site.
         url: of the site, without a slash at the end.
         mode: that the page allows.
+        place: the browser.
     """
 
-    def __init__(self, page: Page, url: str, mode: str) -> None:
+    def __init__(self, page: Evaluates, url: str, mode: str, place: str = "chromium") -> None:
         self.page = page
+        self.place = place
         self.mode = mode
         self.can_block = mode == "shared"
         page.goto(f"{url}/pyworkers.json")
@@ -101,14 +119,22 @@ class NodeHub:
     Args:
         site: a built site.
         mode: asked for.
+        preamble: JavaScript that each of its threads runs first.
     """
 
-    def __init__(self, site: Path, mode: str) -> None:
+    def __init__(self, site: Path, mode: str, preamble: str = "") -> None:
+        self.place = "node"
         self.mode = mode
         self.can_block = mode == "shared"
         self._lines: list[str] = []
         self._process = subprocess.Popen(
-            ["node", str(Path(__file__).with_name("node_hub.mjs")), str(site), mode],
+            [
+                "node",
+                f"--import=data:text/javascript,{preamble}",
+                str(Path(__file__).with_name("node_hub.mjs")),
+                str(site),
+                mode,
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

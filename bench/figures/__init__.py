@@ -12,6 +12,7 @@ from bench.figures.map_throughput import FIGURE as map_throughput
 from bench.figures.memory import FIGURE as memory
 from bench.figures.messages import FIGURE as messages
 from bench.figures.page_frames import FIGURE as page_frames
+from bench.figures.shared_object import FIGURE as shared_object
 from bench.figures.start import FIGURE as start
 from bench.figures.submit_throughput import FIGURE as submit_throughput
 
@@ -25,6 +26,7 @@ FIGURES: Final[dict[str, Figure]] = {
         map_throughput,
         messages,
         big_argument,
+        shared_object,
         cpu_scaling,
         page_frames,
         start,

@@ -2,9 +2,10 @@
  * One end of a channel, without a pool: the shim's link with Python's half of it.
  */
 
-import { RingLink } from "../link.mjs";
+import { Arena, arenaMemory, HUB } from "../arena.mjs";
 import { loadPyodide } from "../pyodide/pyodide.mjs";
 import { bellMemory, channelMemory, Doorbell } from "../ring.mjs";
+import { RingLink } from "../ring_link.mjs";
 import * as Comlink from "./comlink.mjs";
 
 /** What both ends call the channel. */
@@ -29,23 +30,24 @@ class LinkPeer {
 
   /** Opens the hub's end, and returns what the worker's end needs. */
   hub() {
-    const memories = { channel: channelMemory(), hub: bellMemory() };
+    const memories = { channel: channelMemory(), hub: bellMemory(), arena: arenaMemory() };
     this.#open(memories, new Doorbell(memories.hub), "hub");
     return memories;
   }
 
-  /** @param {{channel: SharedArrayBuffer, hub: SharedArrayBuffer}} memories */
+  /** @param {{channel: SharedArrayBuffer, hub: SharedArrayBuffer, arena: WebAssembly.Memory}} memories */
   worker(memories) {
     this.#open(memories, new Doorbell(memories.channel), "worker");
   }
 
   /**
-   * @param {{channel: SharedArrayBuffer, hub: SharedArrayBuffer}} memories
+   * @param {{channel: SharedArrayBuffer, hub: SharedArrayBuffer, arena: WebAssembly.Memory}} memories
    * @param {Doorbell} bell
    * @param {"hub" | "worker"} end
    */
-  #open({ channel, hub }, bell, end) {
-    const link = new RingLink(() => this.#pyodide._module.HEAPU8, hub, bell, end);
+  #open({ channel, hub, arena: shared }, bell, end) {
+    const arena = new Arena(shared, end === "hub" ? HUB : PEER, true);
+    const link = new RingLink(() => this.#pyodide._module.HEAPU8, hub, bell, end, arena);
     link.open(PEER, channel);
     this.#link = this.#python("open_link")(link);
   }

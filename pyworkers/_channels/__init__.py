@@ -50,8 +50,11 @@ class Link(Protocol):
     def put(self, peer: int, buffer: Any) -> int:
         """Copies a bulk part out, ahead of the frame that will name it; returns its token."""
 
-    def take(self, peer: int, token: int, length: int) -> bytearray:
-        """Copies a bulk part in, once."""
+    def take(self, peer: int, token: int, length: int, frozen: bool) -> bytes | bytearray:
+        """Copies a bulk part in, once: into a ``bytes`` if it shall be frozen."""
+
+    def drop(self, peer: int, token: int) -> None:
+        """Forgets a bulk part that nobody will take."""
 
     def claim(self, peer: int, epoch: int) -> bool:
         """Says whether a task may be started: False if the hub has taken it back.
@@ -71,6 +74,16 @@ class Link(Protocol):
         Returns:
             How many it has started since it lives, modulo 2**16; None where nothing that was sent
             can be taken back.
+        """
+
+    def interrupt(self, peer: int, task: int) -> None:
+        """Has a worker interrupt a task, if it is running just then, and if this can be told to it.
+
+        What the worker has been told and not yet seen stands first: so ask again.
+
+        Args:
+            peer: the worker.
+            task: number of the task.
         """
 
     def close(self, peer: int) -> None:

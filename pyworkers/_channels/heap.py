@@ -9,10 +9,12 @@ from typing import Any, Final
 
 from pyworkers import _js
 from pyworkers._channels import Payload
-from pyworkers._protocol import HEADER_BYTES, Frame, padded, read_frames, write_frame
+from pyworkers._protocol import HEADER_BYTES, Frame, read_frames, write_frame
 
 _MAILBOX_BYTES: Final = 131_072
 _INBOX_BYTES: Final = 262_144
+_LEAST_ROOM: Final = HEADER_BYTES + 8
+"""A frame needs at most so much beside its payload, with the padding."""
 
 
 class HeapLink:
@@ -33,9 +35,11 @@ class HeapLink:
         self._shim_flush = shim.flush
         self._shim_receive = shim.receive
         self._shim_put = shim.put
-        self._shim_take = shim.take
+        self._shim_view = shim.view
+        self._shim_drop = shim.drop
         self._shim_claim = shim.claim
         self._shim_recall = getattr(shim, "recall", None)
+        self._shim_interrupt = getattr(shim, "interrupt", None)
         self._shim_close = shim.close
 
     def send(
@@ -48,7 +52,7 @@ class HeapLink:
         number: float = 0.0,
         epoch: int = 0,
     ) -> None:
-        if self._used + padded(HEADER_BYTES + len(payload)) > _MAILBOX_BYTES:
+        if self._used + len(payload) > _MAILBOX_BYTES - _LEAST_ROOM:
             self.flush()
         self._used = write_frame(
             self._mailbox, self._used, kind, flags, peer, id, number, payload, epoch
@@ -65,10 +69,13 @@ class HeapLink:
     def put(self, peer: int, buffer: Any) -> int:
         return int(self._shim_put(peer, buffer))
 
-    def take(self, peer: int, token: int, length: int) -> bytearray:
-        target = bytearray(length)
-        self._shim_take(peer, token, target)
-        return target
+    def take(self, peer: int, token: int, length: int, frozen: bool) -> bytes | bytearray:
+        part = _js.copied(self._shim_view(peer, token, length), length, frozen)
+        self._shim_drop(peer, token)
+        return part
+
+    def drop(self, peer: int, token: int) -> None:
+        self._shim_drop(peer, token)
 
     def claim(self, peer: int, epoch: int) -> bool:
         used, self._used = self._used, 0
@@ -77,6 +84,10 @@ class HeapLink:
     def recall(self, peer: int) -> int | None:
         self.flush()
         return int(self._shim_recall(peer)) if self._shim_recall is not None else None
+
+    def interrupt(self, peer: int, task: int) -> None:
+        if self._shim_interrupt is not None:
+            self._shim_interrupt(peer, task & 0xFFFFFFFF)
 
     def close(self, peer: int) -> None:
         self.flush()

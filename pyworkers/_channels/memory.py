@@ -67,12 +67,15 @@ class MemoryLink:
             other._parts[peer, self._tokens] = bytearray(buffer)
         return self._tokens
 
-    def take(self, peer: int, token: int, length: int) -> bytearray:
+    def take(self, peer: int, token: int, length: int, frozen: bool) -> bytes | bytearray:
         part = self._parts.get((peer, token))
         if part is None or len(part) != length:
             raise ValueError(f"no part {token} of {length} bytes came from peer {peer}")
+        self.drop(peer, token)
+        return bytes(part) if frozen else part
+
+    def drop(self, peer: int, token: int) -> None:
         del self._parts[peer, token]
-        return part
 
     def claim(self, peer: int, epoch: int) -> bool:
         self.flush()
@@ -80,6 +83,9 @@ class MemoryLink:
 
     def recall(self, peer: int) -> int | None:
         return None
+
+    def interrupt(self, peer: int, task: int) -> None:
+        pass
 
     def close(self, peer: int) -> None:
         self._others.pop(peer, None)

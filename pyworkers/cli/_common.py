@@ -7,7 +7,7 @@ Knows nothing of Pyodide, wheels or sites.
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -63,10 +63,23 @@ def cached(name: str, fill: Callable[[Path], None]) -> Path:
     return folder
 
 
-def run_tool(*command: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run a program without input to its end and return its exit code and both outputs."""
+def run_tool(
+    *command: str | Path, timeout: float | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a program without input to its end and return its exit code and both outputs.
+
+    Raises BuildError when it is not done after `timeout` seconds; it is ended then.
+    """
+    try:
+        return _run(command, timeout)
+    except subprocess.TimeoutExpired:
+        raise BuildError(f"{Path(command[0]).name} did not end within {timeout} s") from None
+
+
+def _run(command: Sequence[str | Path], timeout: float | None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command,
+        timeout=timeout,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -23,7 +23,8 @@ CONFIG_FILE: Final = "pyworkers.json"
 class SiteConfig:
     """The content of `pyworkers.json`, which the shim reads; URLs are relative to that file.
 
-    `files` are the paths of all other files that the build wrote.
+    `files` are the paths of all other files that the build wrote. `archiveURL` is what interpreters
+    start with; `snapshotURL` is None where there is no snapshot.
     """
 
     version: str
@@ -31,6 +32,8 @@ class SiteConfig:
     indexURL: str
     lockURL: str
     files: tuple[str, ...]
+    archiveURL: str | None = None
+    snapshotURL: str | None = None
 
     def write(self, folder: Path) -> None:
         """Write it into a site's folder."""

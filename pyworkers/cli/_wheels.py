@@ -24,7 +24,7 @@ from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel
 from ._common import BadArgument, BuildError
 from ._core import PYODIDE_VERSION, Lock, package_directory, shim_files
 
-_ZIP_EPOCH: Final = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip archive can hold
+ZIP_EPOCH: Final = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip archive can hold
 # They stay out of the browser, with the shim, which is added from where it really is.
 _LEFT_OUT: Final = {"cli", "__main__.py", "_shim"}
 
@@ -166,7 +166,7 @@ def make_own_wheel(folder: Path, version: str) -> Path:
     path = folder / f"pyworkers-{version}-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as archive:
         for name in sorted(contents):
-            entry = zipfile.ZipInfo(name, _ZIP_EPOCH)
+            entry = zipfile.ZipInfo(name, ZIP_EPOCH)
             entry.create_system = 3  # Unix, on every host
             entry.external_attr = 0o100644 << 16
             archive.writestr(entry, contents[name], zipfile.ZIP_DEFLATED, 9)

@@ -16,7 +16,7 @@ from typing import Final
 import click
 from packaging.requirements import Requirement
 
-from pyworkers import __version__
+from pyworkers import __version__, _shim_source
 
 from ._common import BuildError
 from ._compress import add_copies
@@ -33,6 +33,7 @@ from ._core import (
 from ._lock import make_lock
 from ._resolve import Request, key_of
 from ._site import CONFIG_FILE, SiteConfig, check_place, list_files, replacing
+from ._snapshot import make_archive, make_snapshot
 from ._wheels import Target, Wheel, make_own_wheel
 
 Progress = Callable[[str, int, int], None]
@@ -76,11 +77,18 @@ def build_site(
     with replacing(out) as new:
         folder = new / _PYODIDE_FOLDER
         folder.mkdir()
-        lock = _add_wheels(folder, base, url, request)
+        lock, archive = _add_wheels(folder, base, url, request)
         (folder / LOCK_FILE).write_text(json.dumps(lock, indent=1, sort_keys=True) + "\n")
         tell("packages", 1, 1)
         _copy(core, folder)
         _copy(shim_files(), new)
+        # In one piece: each worker asks the server for it anew.
+        (new / "worker.mjs").write_text(_shim_source.worker_module(), encoding="utf-8")
+        snapshot = None
+        if url is None:
+            tell("snapshot", 0, 1)
+            snapshot = make_snapshot(new, core, archive)
+            tell("snapshot", 1, 1)
         if compress:
             files = [new / name for name in list_files(new)]
             add_copies(files, lambda done, total: tell("compressed copies", done, total))
@@ -89,6 +97,8 @@ def build_site(
             pyodide=PYODIDE_VERSION,
             indexURL=url or f"./{_PYODIDE_FOLDER}/",
             lockURL=f"./{_PYODIDE_FOLDER}/{LOCK_FILE}",
+            archiveURL=f"./{_PYODIDE_FOLDER}/{archive.name}",
+            snapshotURL=f"./{_PYODIDE_FOLDER}/{snapshot.name}" if snapshot else None,
             files=tuple(list_files(new)),
         ).write(new)
     return out
@@ -111,14 +121,20 @@ def _request(base: Lock, url: str | None, extra: Sequence[str]) -> Request:
     return request
 
 
-def _add_wheels(folder: Path, base: Lock, url: str | None, request: Request) -> Lock:
-    """Put all wheels into the folder and return the lock file that lists them."""
+def _add_wheels(folder: Path, base: Lock, url: str | None, request: Request) -> tuple[Lock, Path]:
+    """Put all wheels into the folder and return the lock file that lists them.
+
+    Returns also the start archive: pyworkers and what it needs.
+    """
     own = Wheel.read(make_own_wheel(folder, __version__))
-    request.requirements += own.needs(request.target)
+    needed = own.needs(request.target)
+    request.requirements += needed
     wheels = request.wheels()
+    keys = {key_of(need) for need in needed}
+    archive = make_archive(folder, [own, *(wheel for wheel in wheels if wheel.key in keys)])
     _copy([wheel.path for wheel in wheels], folder)
     wheels.append(own)
-    return make_lock(base, url, wheels, request.needs(wheels))
+    return make_lock(base, url, wheels, request.needs(wheels)), archive
 
 
 class _Bars:

@@ -1,5 +1,6 @@
 """Pools in a Pyodide that somebody else loaded in a browser, as notebook kernels do."""
 
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -89,6 +90,64 @@ def test_a_kernel_awaits_without_isolation(page: Page, plain_url: str) -> None:
         "answer"
     )
     assert ask(page, source) == ["transfer", 3, 2, 1]
+
+
+KEPT = "caches.open('pyworkers').then((cache) => cache.matchAll()).then((kept) => kept.length)"
+
+IS_RESTORED = """
+import sys
+from pyworkers import WorkerPool
+def is_restored():
+    return "pyworkers._snapshot" in sys.modules
+async with WorkerPool(1) as pool:
+    restored = await pool.submit(is_restored)
+restored
+"""
+
+
+def wait_until_kept(page: Page) -> None:
+    deadline = monotonic() + 60
+    while not page.evaluate(KEPT):
+        assert monotonic() < deadline
+        page.wait_for_timeout(200)
+
+
+@pytest.mark.parametrize("isolated", [True, False])
+def test_a_kernel_makes_a_snapshot_once(
+    page: Page, isolated_url: str, plain_url: str, isolated: bool
+) -> None:
+    """For later workers and later visits; the first worker does not wait for it."""
+    url = isolated_url if isolated else plain_url
+    start_kernel(page, url)
+    assert ask(page, IS_RESTORED) is False
+    assert page.evaluate(KEPT) == 0
+    wait_until_kept(page)
+    while not ask(page, IS_RESTORED):
+        page.wait_for_timeout(100)
+    start_kernel(page, url)
+    assert ask(page, IS_RESTORED) is True
+    assert page.evaluate(KEPT) == 1
+
+
+def test_a_kept_snapshot_that_is_damaged_is_made_anew(page: Page, isolated_url: str) -> None:
+    start_kernel(page, isolated_url)
+    assert ask(page, IS_RESTORED) is False
+    wait_until_kept(page)
+    page.evaluate(
+        """async () => {
+            const cache = await caches.open("pyworkers");
+            const [key] = await cache.keys();
+            const bytes = new Uint8Array(await (await cache.match(key)).arrayBuffer());
+            bytes[bytes.length >> 1] ^= 1;
+            await cache.put(key, new Response(bytes));
+        }"""
+    )
+    told: list[str] = []
+    page.on("console", lambda message: told.append(message.text))
+    start_kernel(page, isolated_url)
+    assert ask(page, IS_RESTORED) is False
+    assert any("the snapshot that is kept is not used" in text for text in told)
+    wait_until_kept(page)
 
 
 @pytest.mark.parametrize("isolated", [True, False])

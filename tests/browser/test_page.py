@@ -1,5 +1,7 @@
 """The ways in from a web page: the script tag, and JavaScript's ``connect``."""
 
+import re
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +9,8 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Page
+
+from pyworkers.cli.serve import serving
 
 Open = Callable[..., None]
 
@@ -137,6 +141,41 @@ def test_a_missing_asset_is_named(page: Page, isolated_url: str) -> None:
     )
     assert message.startswith("the hub ended: Error: cannot load ")
     assert message.endswith("/pyodide/python_stdlib.zip: HTTP 404")
+
+
+def test_files_of_two_releases_are_refused(page: Page, site: Path, tmp_path: Path) -> None:
+    """A-07: with both versions named."""
+    copy = tmp_path / "site"
+    shutil.copytree(site, copy, ignore=shutil.ignore_patterns("*.br", "*.gz"))
+    script = copy / "worker.mjs"
+    text = script.read_text(encoding="utf-8")
+    changed = re.sub(r"PROTOCOL_VERSION = (\d+);", "PROTOCOL_VERSION = 999;", text)
+    assert changed != text
+    script.write_text(changed, encoding="utf-8")
+    with serving(copy) as url:
+        page.goto(f"{url}/pyworkers.json")
+        message = page.evaluate(
+            """async () => {
+                const { connect } = await import("/page.mjs");
+                return connect().then(() => "connected", (error) => error.message);
+            }"""
+        )
+    assert re.search(r"its shim speaks protocol 999, its creator \d+$", message)
+
+
+def test_a_detached_buffer_is_refused_and_harms_nothing(py: Page) -> None:
+    names = py.evaluate(
+        """async () => {
+            const data = new Uint8Array(100_000);
+            await py.run("builtins:len", [data], { transfer: [data.buffer] });
+            const names = [];
+            for (const given of [data, [data], { data }]) {
+                await py.run("builtins:len", [given]).catch(({ name }) => names.push(name));
+            }
+            return [...names, await py.run("builtins:len", [[1, 2]])];
+        }"""
+    )
+    assert names == ["DataCloneError", "DataCloneError", "DataCloneError", 2]
 
 
 def test_functions_are_called_by_name(py: Page) -> None:
@@ -283,7 +322,8 @@ def work(n):
     assert outcome[0] == [[1, 3, "step"], [2, 3, "step"], [3, 3, "step"]]
     assert outcome[1] == 3
     assert outcome[2] == "TimeoutError"
-    assert outcome[3][:2] == ["ValueError", "priority must be 0 to 10, not 11"]
+    assert outcome[3][0] == "ValueError"
+    assert "or 0 to 10, not 11" in outcome[3][1]
     assert outcome[4] == ["ProtocolError", "message run: field priority must be count"]
 
 

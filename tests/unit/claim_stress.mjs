@@ -7,9 +7,10 @@
  */
 
 import { isMainThread, Worker, workerData } from "node:worker_threads";
-import { RingLink } from "../../js_shim/link.mjs";
+import { Arena, arenaMemory, HUB } from "../../js_shim/arena.mjs";
 import { HEADER_BYTES, Kind } from "../../js_shim/protocol.mjs";
 import { bellMemory, channelMemory, Doorbell } from "../../js_shim/ring.mjs";
+import { RingLink } from "../../js_shim/ring_link.mjs";
 
 const PEER = 1;
 const INBOX_BYTES = 262_144;
@@ -27,13 +28,19 @@ const END = 0xffffffff;
 class End {
   /**
    * @param {"hub" | "worker"} end
-   * @param {{memory: SharedArrayBuffer, hub: SharedArrayBuffer}} channel
+   * @param {{memory: SharedArrayBuffer, hub: SharedArrayBuffer, arena: WebAssembly.Memory}} channel
    */
-  constructor(end, { memory, hub }) {
+  constructor(end, { memory, hub, arena }) {
     const heap = new Uint8Array(2 * INBOX_BYTES);
     this.view = new DataView(heap.buffer);
     const bell = new Doorbell(end === "hub" ? hub : memory);
-    this.link = new RingLink(() => heap, hub, bell, end);
+    this.link = new RingLink(
+      () => heap,
+      hub,
+      bell,
+      end,
+      new Arena(arena, end === "hub" ? HUB : PEER, true),
+    );
     this.link.open(PEER, memory);
     this.link.configure(0, INBOX_BYTES, INBOX_BYTES);
     this.used = 0;
@@ -134,7 +141,7 @@ function lead(end, tasks, seed) {
 
 if (isMainThread) {
   const [tasks, seed] = process.argv.slice(2).map(Number);
-  const channel = { memory: channelMemory(), hub: bellMemory() };
+  const channel = { memory: channelMemory(), hub: bellMemory(), arena: arenaMemory() };
   new Int32Array(channel.memory)[CLAIM] = (EPOCH << 16) | COUNT;
   const runs = new Uint8Array(new SharedArrayBuffer(tasks));
   const worker = new Worker(new URL(import.meta.url), { workerData: { channel, runs } });

@@ -1,9 +1,10 @@
 /**
- * Offers `ring.mjs` and `link.mjs` to `test_ring.py`: both ends of channels in one thread, each
+ * Offers `ring.mjs` and both links to `test_ring.py`: both ends of channels in one thread, each
  * with a heap of its own, where a Python heap would be.
  */
 
-import { PortLink, RingLink } from "../../js_shim/link.mjs";
+import { Arena, arenaMemory } from "../../js_shim/arena.mjs";
+import { PortLink } from "../../js_shim/port_link.mjs";
 import {
   bellMemory,
   bury,
@@ -12,6 +13,7 @@ import {
   openChannel,
   RING_BYTES,
 } from "../../js_shim/ring.mjs";
+import { RingLink } from "../../js_shim/ring_link.mjs";
 import { answer } from "./json_lines.mjs";
 
 const MAILBOX = 4_096;
@@ -106,9 +108,14 @@ const linkCommands = {
     ends = new Map();
     channels = new Map();
     hubMemory = bellMemory();
-    const shared = mode === "ring";
+    const shared = mode !== "port";
+    const memory = arenaMemory();
+    // In mode stream the arena never has room.
+    const arena = (/** @type {number} */ self) =>
+      mode === "ring" ? new Arena(memory, self, true) : /** @type {any} */ ({ allocate: () => 0 });
+    const bell = new Doorbell(hubMemory);
     const hub = new End((heap) =>
-      shared ? new RingLink(heap, hubMemory, new Doorbell(hubMemory), "hub") : new PortLink(heap),
+      shared ? new RingLink(heap, hubMemory, bell, "hub", arena(0)) : new PortLink(heap),
     );
     ends.set(0, hub);
     for (let peer = 1; peer <= workers; peer++) {
@@ -117,7 +124,9 @@ const linkCommands = {
       channels.set(peer, shared ? { memory } : { port: port2 });
       hub.link.open(peer, shared ? memory : port1);
       const worker = new End((heap) =>
-        shared ? new RingLink(heap, hubMemory, new Doorbell(memory), "worker") : new PortLink(heap),
+        shared
+          ? new RingLink(heap, hubMemory, new Doorbell(memory), "worker", arena(peer))
+          : new PortLink(heap),
       );
       worker.link.open(peer, shared ? memory : port2);
       ends.set(peer, worker);
@@ -142,11 +151,9 @@ const linkCommands = {
     return token;
   },
 
-  take: ({ at, peer, token, length }) => {
-    const data = new Uint8Array(length);
-    end(at).link.take(peer, token, pythonBuffer(data));
-    return text(data);
-  },
+  view: ({ at, peer, token, length }) => text(end(at).link.view(peer, token, length)),
+
+  drop: ({ at, peer, token }) => end(at).link.drop(peer, token),
 
   claim: ({ at, peer, mailbox, epoch }) => {
     const batch = bytes(mailbox);

@@ -10,9 +10,10 @@
  */
 
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
-import { RingLink } from "../../js_shim/link.mjs";
+import { Arena, arenaMemory, HUB } from "../../js_shim/arena.mjs";
 import { HEADER_BYTES, Kind, MAX_FRAME_BYTES } from "../../js_shim/protocol.mjs";
 import { bellMemory, channelMemory, Doorbell } from "../../js_shim/ring.mjs";
+import { RingLink } from "../../js_shim/ring_link.mjs";
 
 const PEER = 1;
 const MAILBOX_BYTES = 131_072;
@@ -49,14 +50,25 @@ function checksum(bytes) {
 class Side {
   /**
    * @param {"hub" | "worker"} end
-   * @param {{memory: SharedArrayBuffer, hub: SharedArrayBuffer}} channel
+   * @param {{memory: SharedArrayBuffer, hub: SharedArrayBuffer, arena: WebAssembly.Memory}} channel
    * @param {{frames: number, parts: number, seed: number}} amounts
    */
-  constructor(end, { memory, hub }, { frames, parts, seed }) {
+  constructor(end, { memory, hub, arena }, { frames, parts, seed }) {
     this.heap = new Uint8Array(MAILBOX_BYTES + INBOX_BYTES);
     this.view = new DataView(this.heap.buffer);
     const bell = new Doorbell(end === "hub" ? hub : memory);
-    this.link = new RingLink(() => this.heap, hub, bell, end);
+    const shared = new Arena(arena, end === "hub" ? HUB : PEER, true);
+    // Every other part finds no room, and goes through the ring.
+    const halfFull = Object.create(shared, {
+      allocate: {
+        value: (/** @type {[number, number]} */ ...given) =>
+          this.random(2) ? shared.allocate(...given) : 0,
+      },
+      lengthOf: { value: shared.lengthOf.bind(shared) },
+      bytes: { value: shared.bytes.bind(shared) },
+      free: { value: shared.free.bind(shared) },
+    });
+    this.link = new RingLink(() => this.heap, hub, bell, end, halfFull);
     this.link.open(PEER, memory);
     this.link.configure(0, MAILBOX_BYTES, INBOX_BYTES);
     this.random = randomNumbers(end === "hub" ? seed : ~seed);
@@ -191,8 +203,8 @@ class Side {
     let content = this.heap.subarray(at + HEADER_BYTES + CHECKSUM_BYTES, at + size);
     if (view.getUint8(at + 5) === PART_FLAG) {
       const token = view.getInt32(at + HEADER_BYTES + 4, true);
-      content = new Uint8Array(view.getInt32(at + HEADER_BYTES + 8, true));
-      this.link.take(PEER, token, { getBuffer: () => ({ data: content, release() {} }) });
+      content = this.link.view(PEER, token, view.getInt32(at + HEADER_BYTES + 8, true)).slice();
+      this.link.drop(PEER, token);
       received.parts++;
       received.bytes += content.length;
     }
@@ -203,7 +215,7 @@ class Side {
 
 if (isMainThread) {
   const [frames, parts, seed] = process.argv.slice(2).map(Number);
-  const channel = { memory: channelMemory(), hub: bellMemory() };
+  const channel = { memory: channelMemory(), hub: bellMemory(), arena: arenaMemory() };
   const amounts = { frames, parts, seed };
   const worker = new Worker(new URL(import.meta.url), { workerData: { channel, amounts } });
   const answered = new Promise((resolve, reject) => {

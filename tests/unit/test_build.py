@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -27,8 +28,9 @@ from click.testing import CliRunner, Result
 from packaging.requirements import Requirement
 
 import pyworkers
-from pyworkers.cli import _common, _compress, _core, _resolve, _wheels
+from pyworkers.cli import _common, _compress, _core, _resolve, _snapshot, _wheels
 from pyworkers.cli._common import BadArgument, BuildError, cache_directory
+from pyworkers.cli._snapshot import make_snapshot
 from pyworkers.cli.build import build, build_site
 
 pytestmark = pytest.mark.timeout(300)
@@ -147,6 +149,9 @@ def test_a_site_holds_the_shim_pyodide_and_the_wheels(site: Path) -> None:
 
 def test_the_configuration_names_versions_and_places(site: Path) -> None:
     config = read_config(site)
+    assert {"archiveURL", "snapshotURL"} <= config.keys()
+    for name in ("archiveURL", "snapshotURL"):
+        assert config.pop(name).removeprefix("./") in config["files"]
     del config["files"]
     assert config == {
         "version": pyworkers.__version__,
@@ -154,6 +159,44 @@ def test_the_configuration_names_versions_and_places(site: Path) -> None:
         "indexURL": "./pyodide/",
         "lockURL": "./pyodide/pyodide-lock.json",
     }
+
+
+@needs_node
+def test_a_snapshot_tells_nothing_of_the_machine_that_made_it(
+    site: Path, tmp_path: Path, no_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/secret-home")
+    monkeypatch.setenv("SECRET", "secret-value")
+    archive = Path(shutil.copy(site / read_config(site)["archiveURL"], tmp_path))
+    made = make_snapshot(site, [], archive)
+    assert made is not None
+    content = gzip.decompress(made.read_bytes())
+    for text in ("secret-home", "secret-value", str(site), str(tmp_path), sys.prefix):
+        assert text.encode() not in content
+
+
+def test_without_node_there_is_no_snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_snapshot.shutil, "which", lambda _: None)  # type: ignore[attr-defined]
+    site = build_site(tmp_path / "site")
+    assert read_config(site)["snapshotURL"] is None
+    assert not list((site / "pyodide").glob("snapshot-*"))
+
+
+def test_a_snapshot_that_cannot_be_made_is_a_build_error(
+    site: Path, tmp_path: Path, no_cache: Path
+) -> None:
+    archive = tmp_path / "start.zip"
+    archive.write_text("no zip")
+    with pytest.raises(BuildError, match="no snapshot could be made"):
+        make_snapshot(site, [], archive)
+
+
+def test_the_start_archive_holds_what_the_wheels_hold_without_the_shim(site: Path) -> None:
+    with zipfile.ZipFile(site / read_config(site)["archiveURL"]) as archive:
+        names = archive.namelist()
+    assert {"pyworkers/__init__.py", "cloudpickle/__init__.py"} <= set(names)
+    assert any(name.endswith(".dist-info/METADATA") for name in names)
+    assert not [name for name in names if "_shim/" in name or "/cli/" in name]
 
 
 def test_the_lock_file_lists_exactly_the_wheels_that_are_there(site: Path) -> None:
@@ -654,7 +697,7 @@ def test_steps_are_lines_in_a_pipe_and_the_last_line_says_what_to_do(tmp_path: P
         "compressed copies",
     ]
     (line,) = result.stdout.splitlines()
-    assert line.startswith(f"{out}: 0.")
+    assert re.match(rf"{re.escape(str(out))}: \d+\.\d MB in ", line)
     assert line.endswith(
         f" MB in {len(contents(out))} files; serve it with: pyworkers serve '{out}'"
     )

@@ -45,10 +45,10 @@ class Parts:
         self._parts[token] = bytearray(buffer)
         return token
 
-    def take(self, token: int, length: int) -> bytearray:
+    def take(self, token: int, length: int, frozen: bool) -> bytes | bytearray:
         part = self._parts.pop(token)
         assert len(part) == length
-        return part
+        return bytes(part) if frozen else part
 
     def __len__(self) -> int:
         return len(self._parts)
@@ -56,7 +56,7 @@ class Parts:
 
 def travelled(value: Any) -> Any:
     """A value after its way to another interpreter."""
-    data, buffers = _codec.encode(value)
+    data, buffers, _ = _codec.encode(value)
     if not buffers and len(data) < SPILL_BYTES:
         return _codec.decode(data)
     parts = Parts()
@@ -160,7 +160,7 @@ def test_a_buffer_is_outside_of_the_pickle_from_spill_bytes_on(
     make: Callable[[int], Any], wrap: Callable[[Any], Any]
 ) -> None:
     for size in AROUND_SPILL_BYTES:
-        data, buffers = _codec.encode(wrap(make(size)))
+        data, buffers, _ = _codec.encode(wrap(make(size)))
         if size < SPILL_BYTES:
             assert buffers == []
             assert content(size) in data
@@ -177,14 +177,14 @@ def test_a_buffer_is_outside_of_the_pickle_from_spill_bytes_on(
 )
 def test_a_buffer_outside_of_the_pickle_is_not_copied(make: Callable[[int], Any]) -> None:
     value = make(SPILL_BYTES)
-    _, (buffer,) = _codec.encode((value,))
+    _, (buffer,), _ = _codec.encode((value,))
     value[7] = 42
     assert buffer[7] == 42
 
 
 def test_several_buffers_come_back_in_their_places() -> None:
     value = [np.full(50_000, 1.5), {"b": bytes(40_000)}, (array("d", [2.5]) * 9_000, b"small")]
-    _, buffers = _codec.encode(value)
+    _, buffers, _ = _codec.encode(value)
     assert [len(buffer) for buffer in buffers] == [400_000, 40_000, 72_000]
     floats, named, (numbers, small) = travelled(value)
     assert (floats == value[0]).all()
@@ -301,7 +301,7 @@ def test_what_stood_in_two_places_arrives_as_one_object(
     kind: Callable[[bytes], Any], size: int
 ) -> None:
     value = kind(content(size))
-    data, buffers = _codec.encode((value, {"again": value}))
+    data, buffers, _ = _codec.encode((value, {"again": value}))
     assert len(buffers) <= 1
     first, second = _codec.decode(data, [bytearray(buffer) for buffer in buffers])
     assert second["again"] is first
@@ -324,7 +324,7 @@ def test_what_is_spilled_is_gathered(sizes: list[int], size: int) -> None:
     payload = _codec.spill(b"p" + content(size), buffers, parts.put)
     data, gathered = _codec.gather(memoryview(payload), parts.take)
     assert bytes(data) == b"p" + content(size)
-    assert gathered == buffers
+    assert [memoryview(part) for part in gathered] == buffers
     assert len(parts) == 0
 
 
@@ -338,7 +338,7 @@ def test_a_pickle_is_itself_a_part_from_spill_bytes_on() -> None:
 
 def test_a_table_of_parts_never_outgrows_its_frame() -> None:
     value = [np.zeros(SPILL_BYTES, np.uint8)[:] for _ in range(9_000)]
-    payload = _codec.spill(*_codec.encode(value), lambda _: 1)
+    payload = _codec.spill(*_codec.encode(value)[:2], lambda _: 1)
     assert len(payload) <= MAX_FRAME_BYTES - HEADER_BYTES
 
 
@@ -350,7 +350,7 @@ def test_a_table_of_parts_that_is_malformed_is_refused(payload: bytes) -> None:
     """A-07"""
     parts: list[int] = []
 
-    def take(token: int, length: int) -> bytearray:
+    def take(token: int, length: int, frozen: bool) -> bytearray:
         parts.append(token)
         return bytearray()
 
@@ -420,13 +420,13 @@ def adder(n: int) -> Callable[[int], int]:
 
 
 def test_functions_travel_by_name_where_they_have_one_and_else_by_value() -> None:
-    data = _codec.encode_function(test_what_is_nested_too_deep_is_refused)
+    data = _codec.encode_function(test_what_is_nested_too_deep_is_refused)[0]
     assert len(data) < 200
     assert _codec.decode(data) is test_what_is_nested_too_deep_is_refused
-    assert _codec.decode(_codec.encode_function(len)) is len
-    assert _codec.decode(_codec.encode_function(functools.partial(pow, 2)))(5) == 32
-    assert _codec.decode(_codec.encode_function(adder(3)))(4) == 7
-    assert _codec.decode(_codec.encode_function([1, 2].count))(2) == 1
+    assert _codec.decode(_codec.encode_function(len)[0]) is len
+    assert _codec.decode(_codec.encode_function(functools.partial(pow, 2))[0])(5) == 32
+    assert _codec.decode(_codec.encode_function(adder(3))[0])(4) == 7
+    assert _codec.decode(_codec.encode_function([1, 2].count)[0])(2) == 1
 
 
 def test_a_closure_a_lambda_and_a_local_class_travel_inside_of_values() -> None:
@@ -470,8 +470,8 @@ class Shape:
 def scaled(shape, factor): return shape.area() * factor * OFFSET
 
 OFFSET = 10
-data, _ = _codec.encode((Shape(3), scaled, Shape))
-sys.stdout.buffer.write(data + _codec.encode_function(lambda n: n + OFFSET))
+data, _, _ = _codec.encode((Shape(3), scaled, Shape))
+sys.stdout.buffer.write(data + _codec.encode_function(lambda n: n + OFFSET)[0])
 """
 
 

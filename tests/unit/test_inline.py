@@ -5,6 +5,7 @@ What these tests say of results, errors and order holds in the other modes too.
 
 import asyncio
 import concurrent.futures
+import contextlib
 import functools
 import gc
 import os
@@ -29,10 +30,9 @@ from pyworkers import (
     _hub,
     task,
 )
-from pyworkers._channels import Link
 from pyworkers._channels.memory import MemoryLink
-from pyworkers._engine import print_output
 from pyworkers._env import module_source
+from pyworkers._output import Printer
 from pyworkers._protocol import SPILLED, Kind
 from pyworkers._worker import Worker
 
@@ -97,6 +97,13 @@ async def pass_gate(result: Any = None) -> Any:
 async def later(result: Any) -> Any:
     await asyncio.sleep(0)
     return result
+
+
+async def refuse() -> None:
+    """A task that does not end for being cancelled."""
+    while not gate.is_set():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(0.001)
 
 
 class GatedPool(WorkerPool):
@@ -310,6 +317,62 @@ def test_a_result_that_cannot_be_pickled_fails_its_future_by_its_name(pool: Work
 
 
 # map and as_completed
+
+
+def test_map_with_a_buffer_reads_its_iterables_as_results_are_taken(pool: WorkerPool) -> None:
+    """X-01: as in Python 3.14."""
+    read: list[int] = []
+
+    def numbers() -> Iterator[int]:
+        for n in range(20):
+            read.append(n)
+            yield n
+
+    results = pool.map(square, numbers(), buffersize=3)
+    assert len(read) <= 3
+    assert [next(results) for _ in range(5)] == [0, 1, 4, 9, 16]
+    assert len(read) <= 8
+    with pytest.raises(TypeError, match="not known how many"):
+        len(results)
+    assert list(results) == [n * n for n in range(5, 20)]
+
+
+def test_what_the_iterables_of_map_raise_is_for_who_iterates(pool: WorkerPool) -> None:
+    """X-01"""
+
+    def numbers() -> Iterator[int]:
+        yield from range(3)
+        raise LookupError("no more")
+
+    results = pool.map(square, numbers(), buffersize=2, chunksize=1)
+    with pytest.raises(LookupError, match="no more"):
+        list(results)
+    assert list(results) == []
+    with pytest.raises(LookupError):
+        pool.map(square, numbers())
+
+
+@pytest.mark.parametrize(("size", "error"), [(0, ValueError), (-1, ValueError), (2.0, TypeError)])
+def test_map_refuses_a_buffersize_that_is_none(
+    pool: WorkerPool, size: Any, error: type[Exception]
+) -> None:
+    with pytest.raises(error, match="buffersize must be"):
+        pool.map(square, [1], buffersize=size)
+
+
+@in_loop
+async def test_the_waiting_of_the_standard_library_is_refused_where_it_would_hang() -> None:
+    """X-01, E-03"""
+    async with GatedPool() as pool:
+        future = pool.submit(pass_gate, 1)
+        other: concurrent.futures.Future[int] = concurrent.futures.Future()
+        with pytest.raises(ModeError, match="await future"):
+            concurrent.futures.wait([future, other])
+        assert not concurrent.futures.wait([future], timeout=0).done
+        gate.set()
+        assert await future == 1
+        threading.Timer(0.01, other.set_result, [2]).start()
+        assert concurrent.futures.wait([future, other], 10).done == {future, other}
 
 
 @pytest.mark.parametrize("chunksize", [None, 1, 3, 10, 1_000])
@@ -592,6 +655,84 @@ async def test_a_task_that_runs_can_be_killed() -> None:
 
 
 @in_loop
+async def test_a_coroutine_that_runs_can_be_cancelled_softly() -> None:
+    """X-02, B-06: its finally blocks run, and its worker stays."""
+
+    async def tidy() -> None:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            note(task.cancelled())
+
+    async with GatedPool() as pool:
+        sibling = pool.submit(pass_gate, 1)
+        future = pool.submit(tidy)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert not future.cancel()
+        assert future.cancel(running=True)
+        assert future.cancelled()
+        assert future.cancel(running=True), "it is"
+        gate.set()
+        assert await sibling == 1
+    assert "1 workers" in repr(pool)
+
+
+@in_loop
+async def test_a_coroutine_that_refuses_to_end_ends_with_its_worker() -> None:
+    """X-02, A-08"""
+
+    async with WorkerPool(grace=0.01) as pool:
+        future = pool.submit(refuse)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert future.cancel(running=True)
+        assert await pool.submit(square, 3) == 9
+        gate.set()
+
+
+def test_a_checkpoint_lets_pass_what_is_wanted(pool: WorkerPool) -> None:
+    """X-02"""
+    task.checkpoint()
+    assert not task.cancelled()
+    assert pool.submit(task.cancelled).result() is False
+    assert pool.submit(task.checkpoint).result() is None
+
+
+@pytest.mark.parametrize("way", ["terminate_workers", "kill_workers"])
+@in_loop
+async def test_a_pool_can_be_ended_whatever_its_workers_run(way: str) -> None:
+    """X-01: as in Python 3.14."""
+    pool = GatedPool()
+    futures = [pool.submit(pass_gate) for _ in range(3)]
+    await asyncio.sleep(0)
+    getattr(pool, way)()
+    for future in futures:
+        assert isinstance(future.exception(0), BrokenWorkerPool)
+    with pytest.raises(RuntimeError, match="shut down"):
+        pool.submit(square, 1)
+    await pool.aclose()
+
+
+def test_a_pool_cannot_be_sent_to_a_worker(pool: WorkerPool) -> None:
+    """X-01: a task that would submit hears what to do instead."""
+    error = pool.submit(lambda: pool.submit(square, 1)).exception()
+    assert isinstance(error, PayloadError)
+    assert "submit it where the pool is" in str(error)
+
+
+def test_workers_are_replaced_after_so_many_tasks() -> None:
+    """X-01"""
+    with WorkerPool(max_tasks_per_child=2) as pool:
+        engine = pool._engine
+        peers = set()
+        for n in range(6):
+            assert pool.submit(square, n).result() == n * n
+            peers |= set(engine.scheduler.workers)
+    assert len(peers) in (3, 4)
+
+
+@in_loop
 async def test_a_queued_task_can_be_killed() -> None:
     """A-08"""
     async with closed_pool() as pool:
@@ -651,8 +792,8 @@ def patient_link(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 class Listed(Worker):
     """A worker that a test or a task can reach."""
 
-    def __init__(self, link: Link, peer: int) -> None:
-        super().__init__(link, peer)
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
         here["worker"] = self
 
 
@@ -675,7 +816,7 @@ def test_a_worker_that_replaces_another_one_hears_of_it_at_once(
 
     @in_loop
     async def main() -> None:
-        pool = WorkerPool()
+        pool = WorkerPool(grace=0)
         stuck = pool.submit_with(square, [1], timeout=0.01 if end == "timeout" else None)
         pool.submit(square, 2)
         worker: Mute = here["worker"]
@@ -764,6 +905,9 @@ def test_a_timeout_that_is_no_duration_is_refused(pool: WorkerPool, timeout: flo
         ({"max_workers": 0}, "max_workers must be at least 1, not 0"),
         ({"packages": "numpy"}, "packages and modules each take a list of names"),
         ({"modules": "numpy"}, "packages and modules each take a list of names"),
+        ({"grace": -1}, "grace must be 0 seconds or more, not -1"),
+        ({"max_tasks_per_child": 0}, "max_tasks_per_child must be at least 1, not 0"),
+        ({"on_worker_lost": "cry"}, 'on_worker_lost must be "replace" or "break", not \'cry\''),
         ({"mode": "warp"}, "mode must be one of shared, transfer, inline or None, not 'warp'"),
     ],
 )
@@ -1047,9 +1191,15 @@ async def test_a_progress_callback_that_raises_harms_nothing_else() -> None:
 def test_output_is_printed_behind_the_number_of_its_worker(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    print_output(3, "stdout", "one\ntwo\n")
-    print_output(4, "stderr", "oh")
-    assert capsys.readouterr() == ("[worker 3] one\n[worker 3] two\n", "[worker 4] oh")
+    printer = Printer()
+    printer(3, "stdout", "one\ntw")
+    printer(4, "stderr", "oh")
+    printer(3, "stdout", "o\nth")
+    printer(5, "stdout", "again\n")
+    assert capsys.readouterr() == (
+        "[worker 3] one\n[worker 3] two\n[worker 3] th\n[worker 5] again\n",
+        "[worker 4] oh",
+    )
 
 
 # Workers that speak nonsense
@@ -1087,6 +1237,20 @@ def test_a_worker_that_speaks_nonsense_harms_no_other_task(
         with pytest.raises(PyworkersError, match=r".+"):
             pool.submit(say, pool.submit(square, 0).task + 1, *frame).result()
         assert [pool.submit(square, n).result() for n in range(3)] == [0, 1, 4]
+
+
+def test_a_callback_for_output_that_raises_harms_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(worker: int, stream: str, text: str) -> None:
+        raise OSError(text)
+
+    monkeypatch.setattr(_hub, "Worker", Listed)
+    with WorkerPool(on_output=refuse) as pool:
+        assert pool.submit(say, 0, Kind.OUTPUT, b"said", 1).result() is None
+        assert pool.submit(square, 3).result() == 9
+    assert "exception in on_output" in caplog.text
+    assert "OSError: said" in caplog.text
 
 
 @pytest.mark.parametrize("kind", [Kind.RESULT, Kind.ERROR, Kind.PROGRESS, Kind.PARKED])

@@ -14,13 +14,17 @@ MODULES = sorted((ROOT / "pyworkers").rglob("*.py"))
 
 # From top to bottom. A subpackage has its place as a whole.
 LAYERS: tuple[set[str], ...] = (
-    {"__init__", "_pool", "_page", "task"},
-    {"_engine", "_iterators", "_hub", "_worker", "_futures"},
-    {"_scheduler"},
+    {"__init__", "_pool", "_shared_array", "_lending", "_page", "_snapshot", "task"},
+    {"_engine", "_iterators", "_hub", "_worker", "_futures", "_cancel", "_output"},
+    {"_events", "_trace"},
+    {"_scheduler", "_standby"},
+    {"_lanes", "_policies", "_scaling", "_statistics"},
+    {"_store", "_environment", "_mirror"},
+    {"_arena"},
     {"_codec"},
     {"_channels"},
     {"_protocol"},
-    {"_env"},
+    {"_env", "_boot_report"},
     {"_js", "_shim_source"},
     {"errors"},
 )
@@ -34,7 +38,15 @@ BOUNDARY = "_js"
 BROWSER_MODULES = {"js", "pyodide", "pyodide_js"}
 
 # Events in, effects out: the clock, the randomness and all I/O are handed to them.
-PURE = {"_scheduler", "_protocol"}
+PURE = {
+    "_lanes",
+    "_policies",
+    "_protocol",
+    "_scaling",
+    "_scheduler",
+    "_standby",
+    "_statistics",
+}
 PURE_STDLIB = {
     "__future__",
     "abc",

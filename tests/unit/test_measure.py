@@ -1,6 +1,5 @@
 """What the example web/01-stdlib counts, by hand, on small sources."""
 
-import asyncio
 import importlib.util
 import os
 import sys
@@ -123,7 +122,3 @@ def test_a_module_is_read_from_the_archive_by_its_name(measure: ModuleType, libr
         "most_complex": [{"name": "f", "line": 1, "complexity": 2}],
         "interpreter": os.getpid(),
     }
-
-
-def test_a_worker_checks_in_with_its_number(measure: ModuleType) -> None:
-    assert asyncio.run(measure.check_in()) == os.getpid()

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from pyworkers._js import check_version
 from pyworkers._protocol import (
     HEADER,
     HEADER_BYTES,
@@ -296,3 +297,10 @@ def test_what_is_no_message_is_refused(shim: NodeHost, message: Any) -> None:
     text = refusal(shim, message, ["run", "cancel"])
     assert text.startswith("unknown message kind ")
     assert text.endswith("; legal here: run,cancel")
+
+
+def test_a_shim_of_another_release_is_refused_with_both_versions_named() -> None:
+    """A-07"""
+    check_version(PROTOCOL_VERSION, PROTOCOL_VERSION)
+    with pytest.raises(ProtocolError, match="shim speaks protocol 999, the Python package 1:"):
+        check_version(999, 1)

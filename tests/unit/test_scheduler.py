@@ -3,7 +3,6 @@
 The model knows a scheduler by its public methods and by what a slot says of itself.
 """
 
-from collections import deque
 from collections.abc import Callable
 from random import Random
 
@@ -19,11 +18,12 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from pyworkers._lanes import Need
+from pyworkers._policies import AGEING_SECONDS, DEFAULT_PRIORITY, MAX_PRIORITY, places
 from pyworkers._protocol import TRANSITIONS, Kind, WorkerState
+from pyworkers._scaling import Scaling
 from pyworkers._scheduler import (
-    DEFAULT_PRIORITY,
     MAX_BOOT_FAILURES,
-    MAX_PRIORITY,
     ONE_AHEAD_SECONDS,
     STUCK_SECONDS,
     WINDOW_SECONDS,
@@ -48,8 +48,12 @@ class Model(RuleBasedStateMachine):
         self.now = 0.0
         self.tasks = 0
         self.numbers = 0
-        self.queues: list[deque[int]] = [deque() for _ in range(MAX_PRIORITY + 1)]
-        self.priority: dict[int, int] = {}
+        self.queue: set[int] = set()
+        self.rank: dict[int, tuple[float, int]] = {}
+        self.need: dict[int, Need | None] = {}
+        self.homes: dict[Need, int] = {}
+        self.delayed: dict[int, float] = {}
+        self.created: dict[int, float] = {}
         self.expected: dict[int, float | None] = {}
         self.held: dict[int, list[int]] = {}  # by living worker
         self.parked: dict[int, list[int]] = {}
@@ -61,20 +65,65 @@ class Model(RuleBasedStateMachine):
         self.boot_failures = 0
         self.broken = False
 
-    @initialize(max_workers=st.integers(1, 5), can_take_back=st.booleans())
-    def a_pool_is_made(self, max_workers: int, can_take_back: bool) -> None:
-        self.scheduler = Scheduler(max_workers, can_take_back=can_take_back)
+    @initialize(
+        max_workers=st.integers(1, 5),
+        can_take_back=st.booleans(),
+        scarce=st.none() | st.tuples(st.integers(1, 5), st.integers(1, 5)),
+        min_workers=st.sampled_from([0, 0, 1, 2]),
+        idle_timeout=st.sampled_from([None, 3.0]),
+        lifetime=st.sampled_from([None, 20.0]),
+    )
+    def a_pool_is_made(
+        self,
+        max_workers: int,
+        can_take_back: bool,
+        scarce: tuple[int, int] | None,
+        min_workers: int,
+        idle_timeout: float | None,
+        lifetime: float | None,
+    ) -> None:
+        self.capabilities = {}
+        if scarce is not None:
+            counts = [min(count, max_workers) for count in scarce]
+            self.capabilities = dict(zip(["gpu", "net"], counts, strict=True))
+        self.scheduler = Scheduler(
+            max_workers,
+            can_take_back=can_take_back,
+            places=places(self.capabilities, max_workers) if self.capabilities else (),
+            scaling=Scaling(min(min_workers, max_workers), idle_timeout),
+            lifetime=lifetime,
+        )
 
     @property
     def waiting(self) -> list[int]:
         """What is queued, in the order in which it is to run."""
-        return [task for queue in reversed(self.queues) for task in queue]
+        return sorted(self.queue, key=self.rank.__getitem__)
+
+    @property
+    def waiting_for_any(self) -> list[int]:
+        return [task for task in self.waiting if self.need[task] is None]
 
     @property
     def idle(self) -> list[int]:
         """Who holds nothing that is not parked, the one that waits longest unknown."""
         ready = self.held.keys() - self.booting - self.failed
-        return sorted(worker for worker in ready if not self.held[worker])
+        return sorted(
+            worker
+            for worker in ready
+            if not self.held[worker] and not self.scheduler.workers[worker].is_over
+        )
+
+    def may_run(self, worker: int, task: int) -> bool:
+        """Says whether a task may run in a worker, busy or not."""
+        need = self.need[task]
+        if need is None:
+            return True
+        if need.affinity is not None and self.homes.get(need, worker) != worker:
+            return False
+        return need.requires <= self.scheduler.workers[worker].capabilities
+
+    def could_start(self, task: int) -> bool:
+        return any(self.may_run(worker, task) for worker in self.idle)
 
     @property
     def holding(self) -> list[int]:
@@ -87,7 +136,7 @@ class Model(RuleBasedStateMachine):
     @property
     def outstanding(self) -> set[int]:
         given = [*self.held.values(), *self.parked.values()]
-        return {*self.waiting, *(task for tasks in given for task in tasks)}
+        return {*self.queue, *self.delayed, *(task for tasks in given for task in tasks)}
 
     def check_room(self, worker: int, task: int) -> None:
         """A task is given ahead only to who holds little, and for good only to who holds short
@@ -105,32 +154,51 @@ class Model(RuleBasedStateMachine):
         self.over.add(task)
         self.deadlines.pop(task, None)
 
-    def requeue(self, tasks: list[int]) -> None:
-        for task in reversed(tasks):
-            self.queues[self.priority[task]].appendleft(task)
-
-    @rule(priority=priorities, wait=st.none() | st.integers(0, 5), expected=expectations)
-    def a_task_is_submitted(self, priority: int, wait: int | None, expected: float | None) -> None:
+    @rule(
+        priority=priorities,
+        wait=st.none() | st.integers(0, 5),
+        expected=expectations,
+        delay=st.sampled_from([0.0, 0.0, 1.0, 4.0]),
+        scarce=st.sets(st.sampled_from(["gpu", "net"])),
+        affinity=st.sampled_from([None, None, "a", "b"]),
+    )
+    def a_task_is_submitted(
+        self,
+        priority: int,
+        wait: int | None,
+        expected: float | None,
+        delay: float = 0.0,
+        scarce: set[str] = frozenset(),  # type: ignore[assignment]
+        affinity: str | None = None,
+    ) -> None:
         self.tasks += 1
+        task = self.tasks
         deadline = None if wait is None else self.now + wait
-        self.scheduler.submitted(self.tasks, priority, deadline, expected)
-        self.queues[priority].append(self.tasks)
-        self.priority[self.tasks] = priority
-        self.expected[self.tasks] = expected
+        requires = frozenset(scarce & self.capabilities.keys())
+        need = Need(requires, affinity) if requires or affinity else None
+        self.scheduler.submitted(task, priority, deadline, expected, self.now, need, delay)
+        self.rank[task] = (self.now + delay - priority * AGEING_SECONDS, task)
+        if delay:
+            self.delayed[task] = self.now + delay
+        else:
+            self.queue.add(task)
+        self.need[task] = need
+        self.expected[task] = expected
         if deadline is not None:
-            self.deadlines[self.tasks] = deadline
+            self.deadlines[task] = deadline
 
     @rule(priority=priorities, expected=expectations, count=st.integers(2, 12))
     def many_tasks_are_submitted(self, priority: int, expected: float | None, count: int) -> None:
         for _ in range(count):
             self.a_task_is_submitted(priority, None, expected)
 
-    @precondition(lambda self: self.waiting)
+    @precondition(lambda self: self.queue or self.delayed)
     @rule(random=picks)
     def a_waiting_task_is_cancelled(self, random: Random) -> None:
-        task = random.choice(self.waiting)
+        task = random.choice(sorted({*self.queue, *self.delayed}))
         assert self.scheduler.cancelled(task)
-        self.queues[self.priority[task]].remove(task)
+        self.queue.discard(task)
+        self.delayed.pop(task, None)
         self.ends(task)
 
     @precondition(lambda self: self.busy)
@@ -147,16 +215,23 @@ class Model(RuleBasedStateMachine):
 
     @rule()
     def it_decides(self) -> None:
+        has_choice = self.scheduler.has_choice
         assign, start = self.scheduler.decide(self.now)
+        assert has_choice or not (assign or start)
         for worker, task in assign:
-            assert task == self.waiting[0], "by priority, and in order within one"
+            assert self.may_run(worker, task)
+            for better in self.waiting[: self.waiting.index(task)]:
+                assert self.need[better] != self.need[task], "by priority, and in order"
+                assert not self.could_start(better)
+            if (need := self.need[task]) is not None and need.affinity is not None:
+                self.homes.setdefault(need, worker)
             if self.held[worker]:
-                assert not self.idle, "who is idle comes first"
+                assert not self.could_start(task), "who is idle comes first"
                 self.check_room(worker, task)
             else:
                 assert worker in self.idle, "only a living, prepared worker gets tasks"
                 self.last_used[worker] = self.now
-            self.queues[self.priority[task]].popleft()
+            self.queue.remove(task)
             self.held[worker].append(task)
         assert 0 <= start <= self.scheduler.max_workers - len(self.held)
         for _ in range(start):
@@ -164,15 +239,17 @@ class Model(RuleBasedStateMachine):
             self.scheduler.worker_started(self.numbers, self.now)
             self.held[self.numbers] = []
             self.parked[self.numbers] = []
-            self.last_used[self.numbers] = self.now
+            self.created[self.numbers] = self.last_used[self.numbers] = self.now
             self.booting.add(self.numbers)
-        if self.waiting:
-            assert not self.idle
-            if self.broken:
-                assert start == 0
-            else:
-                enough = len(self.booting) >= len(self.waiting)
-                assert enough or len(self.held) == self.scheduler.max_workers
+        assert not (self.broken and start)
+        is_full = len(self.held) == self.scheduler.max_workers
+        if self.waiting_for_any and not self.broken:
+            assert len(self.booting) >= len(self.waiting_for_any) or is_full
+        for task in self.waiting:
+            assert not self.could_start(task)
+            somebody = any(self.may_run(worker, task) for worker in self.held)
+            assert somebody or self.broken, "a worker that can do it is on its way"
+        assert self.broken or len(self.held) >= self.scheduler.scaling.min_workers
         assert self.scheduler.decide(self.now) == ([], 0), "what was decided is taken as done"
 
     @precondition(lambda self: self.booting)
@@ -195,6 +272,8 @@ class Model(RuleBasedStateMachine):
         self.scheduler.finished(worker, task, self.now)
         if task in self.parked[worker]:
             self.parked[worker].remove(task)
+            if not self.held[worker]:
+                self.last_used[worker] = self.now
         else:
             assert self.held[worker].pop(0) == task
             self.last_used[worker] = self.now
@@ -217,7 +296,7 @@ class Model(RuleBasedStateMachine):
         back = self.held[worker][started:]
         del self.held[worker][started:]
         assert self.scheduler.taken_back(worker, started) == back
-        self.requeue(back)
+        self.queue.update(back)
 
     @precondition(lambda self: self.held)
     @rule(random=picks)
@@ -226,9 +305,10 @@ class Model(RuleBasedStateMachine):
         held, parked = self.held.pop(worker), self.parked.pop(worker)
         started = random.randint(0, len(held))
         lost = self.scheduler.worker_lost(worker, "power cut", started)
+        self.homes = {need: home for need, home in self.homes.items() if home != worker}
         assert sorted(lost.started) == sorted([*parked, *held[:started]])
         assert lost.requeued == held[started:]
-        self.requeue(held[started:])
+        self.queue.update(held[started:])
         for task in lost.started:
             self.ends(task)
         if worker in self.booting | self.failed:
@@ -246,6 +326,28 @@ class Model(RuleBasedStateMachine):
         self.failed.add(worker)
         self.broken = True
 
+    @rule()
+    def workers_end_that_are_not_needed(self) -> None:
+        slots = dict(self.scheduler.workers)
+        when = self.scheduler.next_surplus()
+        ended = self.scheduler.surplus(self.now)
+        assert not ended or (when is not None and when <= self.now), "it was told when to ask"
+        scaling, lifetime = self.scheduler.scaling, self.scheduler.lifetime
+        left = len(slots) - len(ended)
+        for worker in ended:
+            assert slots[worker].state is State.IDLE
+            if lifetime is None or self.now < self.created[worker] + lifetime:
+                assert scaling.idle_timeout is not None
+                assert self.now - self.last_used[worker] >= scaling.idle_timeout
+                assert left >= scaling.min_workers
+                assert not self.queue
+            assert self.scheduler.worker_lost(worker, "not needed") == ([], [])
+            del self.held[worker], self.parked[worker]
+            self.homes = {need: home for need, home in self.homes.items() if home != worker}
+        for worker, slot in self.scheduler.workers.items():
+            is_old = lifetime is not None and self.now >= self.created[worker] + lifetime
+            assert slot.is_over == is_old or slot.is_over
+
     @rule(seconds=st.integers(1, 10) | st.just(STUCK_SECONDS / 2))
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
@@ -255,13 +357,19 @@ class Model(RuleBasedStateMachine):
         assert [self.deadlines[task] for task in expired] == sorted(
             self.deadlines.pop(task) for task in due
         )
+        assert self.scheduler.next_release() == min(self.delayed.values(), default=None)
+        self.scheduler.release(self.now)
+        released = {task for task, when in self.delayed.items() if when <= self.now}
+        self.queue |= released
+        self.delayed = {task: self.delayed[task] for task in self.delayed.keys() - released}
 
     @invariant()
     def the_accounts_agree(self) -> None:
         if not hasattr(self, "scheduler"):
             return
         scheduler = self.scheduler
-        assert scheduler.queued == len(self.waiting)
+        assert scheduler.queued == len(self.queue)
+        assert scheduler.delayed == len(self.delayed)
         assert scheduler.outstanding == len(self.outstanding)
         assert len(self.outstanding) + len(self.over) == self.tasks, "none is lost"
         assert scheduler.workers.keys() == self.held.keys()
@@ -288,10 +396,11 @@ class Model(RuleBasedStateMachine):
             return
         scheduler = self.scheduler
         since = {}
-        if self.idle and not self.waiting and scheduler.can_take_back:
+        if self.idle and not self.waiting_for_any and scheduler.can_take_back:
             for worker in self.holding:
                 if len(self.held[worker]) > 1:
                     since[worker] = scheduler.workers[worker].last_used
+        assert scheduler.has_choice or scheduler.next_stuck() is None
         assert scheduler.next_stuck() == min(
             (when + STUCK_SECONDS for when in since.values()), default=None
         )
@@ -305,11 +414,14 @@ class Model(RuleBasedStateMachine):
         if not hasattr(self, "scheduler") or self.broken:
             return
         while self.outstanding:
+            self.time_passes(1.0)
+            self.workers_end_that_are_not_needed()
             self.it_decides()
             for worker in sorted(self.booting):
                 self.scheduler.worker_ready(worker, self.now)
                 self.last_used[worker] = self.now
             self.booting.clear()
+            self.boot_failures = 0
             for worker in self.busy:
                 self.finish(worker, (self.parked[worker] + self.held[worker])[0])
             self.the_accounts_agree()
@@ -519,3 +631,59 @@ def test_a_task_held_ahead_still_starts_another_worker() -> None:
     assert scheduler.decide(0.0) == ([(1, 0), (1, 1)], 1)
     scheduler.worker_started(2, 0.0)
     assert scheduler.decide(0.0) == ([], 0)
+
+
+def test_a_task_that_may_be_retried_is_queued_again_when_its_worker_is_lost() -> None:
+    """D-09: first in its queue, and as often as was allowed."""
+    scheduler = with_workers(1)
+    scheduler.submitted(1, retries=1)
+    scheduler.submitted(2)
+    assert scheduler.decide(0.0).assign == [(1, 1)]
+    assert scheduler.worker_lost(1, "bad luck") == ([], [1])
+    scheduler.worker_started(2, 0.0)
+    scheduler.worker_ready(2, 0.0)
+    assert scheduler.decide(0.0).assign == [(2, 1)]
+    assert scheduler.worker_lost(2, "bad luck") == ([1], [])
+    assert scheduler.outstanding == 1
+
+
+def test_a_task_that_was_asked_to_end_is_not_retried() -> None:
+    """D-09, X-02: nor any, where the caller says so."""
+    scheduler = with_workers(2)
+    scheduler.submitted(1, retries=5)
+    scheduler.submitted(2, retries=5)
+    assert scheduler.decide(0.0).assign == [(1, 1), (2, 2)]
+    scheduler.ending(1)
+    assert scheduler.worker_lost(1, "its time was over") == ([1], [])
+    assert scheduler.worker_lost(2, "the pool is over", may_retry=False) == ([2], [])
+    assert scheduler.outstanding == 0
+
+
+def test_a_worker_gets_no_tasks_while_one_of_its_tasks_has_to_end() -> None:
+    """X-02: neither ahead nor beside it."""
+    scheduler = with_workers(1, can_take_back=True)
+    for task in (1, 2, 3):
+        scheduler.submitted(task, expected=0.0001)
+    assert scheduler.decide(0.0).assign == [(1, 1), (1, 2), (1, 3)]
+    assert scheduler.taken_back(1, 1) == [2, 3]
+    scheduler.parked(1, 1, 0.0)
+    scheduler.ending(1)
+    assert scheduler.decide(0.0).assign == []
+    scheduler.finished(1, 1, 0.0)
+    assert scheduler.decide(0.0).assign == [(1, 2), (1, 3)]
+
+
+def test_a_worker_runs_no_more_tasks_than_it_may() -> None:
+    """X-01: what was taken back from it does not count."""
+    scheduler = with_workers(1, can_take_back=True)
+    scheduler.max_tasks = 2
+    for task in (1, 2, 3):
+        scheduler.submitted(task, expected=0.0001)
+    assert scheduler.decide(0.0).assign == [(1, 1), (1, 2)]
+    assert scheduler.taken_back(1, 1) == [2]
+    scheduler.finished(1, 1, 0.0)
+    assert not scheduler.is_used_up(1)
+    assert scheduler.decide(0.0).assign == [(1, 2)]
+    scheduler.finished(1, 2, 0.0)
+    assert scheduler.is_used_up(1)
+    assert scheduler.decide(0.0).assign == []

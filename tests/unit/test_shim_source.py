@@ -3,7 +3,6 @@
 import json
 import re
 import subprocess
-from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +13,13 @@ from tests.unit.node_host import SHIM, node
 
 pytestmark = pytest.mark.timeout(60)
 
-OFFERED = ["detect", "Hub", "startBroker"]
+OFFERED = {
+    "detect": "function",
+    "Hub": "function",
+    "Cells": "function",
+    "startBroker": "function",
+    "PROTOCOL_VERSION": "number",
+}
 
 EVALUATE = """
 import { readFileSync } from "node:fs";
@@ -37,28 +42,6 @@ def is_module(folder: Path, text: str) -> str:
     return checked.stderr
 
 
-def declared(text: str) -> set[str]:
-    """The names that a module declares at its top level."""
-    names = set(
-        re.findall(r"^(?:export )?(?:async )?(?:class|const|function|let) (\w+)", text, re.M)
-    )
-    for pattern in re.findall(r"^const \{([^}]*)\} =", text, re.M):
-        names |= set(re.findall(r"\w+", pattern))
-    return names
-
-
-def needed(entry: str) -> set[str]:
-    """A module of the shim and all that it imports, at any remove."""
-    found = {entry}
-    waiting = [entry]
-    while waiting:
-        text = (SHIM / waiting.pop()).read_text(encoding="utf-8")
-        imported = set(re.findall(r'from "\./([^"]*)";', text)) - found
-        found |= imported
-        waiting += imported
-    return found
-
-
 def test_the_shim_of_a_checkout_lies_beside_the_package() -> None:
     assert shim_directory() == SHIM
 
@@ -74,37 +57,21 @@ def test_the_worker_module_parses(tmp_path: Path) -> None:
     assert is_module(tmp_path, worker_module()) == ""
 
 
-@pytest.mark.parametrize("entry", ["worker.mjs", "hub.mjs"])
-def test_joined_modules_share_no_name(entry: str) -> None:
-    """In a script that is no module, the second function of a name would silently replace the
-    first."""
-    owners = defaultdict(list)
-    for name in needed(entry):
-        for declaration in declared((SHIM / name).read_text(encoding="utf-8")):
-            owners[declaration].append(name)
-    assert {name: modules for name, modules in owners.items() if len(modules) > 1} == {}
-    assert declared(join_modules(entry, SHIM)) == owners.keys()
-
-
-@pytest.mark.parametrize(
-    "declaration", ["const same = 1;", "function same() {}", "class same {}", "let same;"]
-)
-def test_a_name_that_two_modules_declare_does_not_parse(tmp_path: Path, declaration: str) -> None:
-    (tmp_path / "a.mjs").write_text(f'import {{ b }} from "./b.mjs";\n{declaration}\nb();\n')
-    (tmp_path / "b.mjs").write_text(f"{declaration}\nexport function b() {{}}\n")
-    assert "has already been declared" in is_module(tmp_path, join_modules("a.mjs", tmp_path))
-
-
 def test_modules_are_joined_once_and_in_the_order_of_need(tmp_path: Path) -> None:
+    """Each has a scope of its own, so that two may use one name."""
     (tmp_path / "a.mjs").write_text(
-        'import {\n  b,\n  c,\n} from "./b.mjs";\nimport "./c.mjs";\nexport const a = b + c;\n'
+        'import {\n  b,\n  c,\n} from "./b.mjs";\nimport "./d_d.mjs";\nexport const a = b + c;\n'
     )
-    (tmp_path / "b.mjs").write_text('import { c } from "./c.mjs";\nexport async function b() {}\n')
-    (tmp_path / "c.mjs").write_text("// Not to export: export const d\nexport class c {}\n")
+    (tmp_path / "b.mjs").write_text(
+        'import { d } from "./d_d.mjs";\nexport async function b() {}\nexport const c = d;\n'
+    )
+    (tmp_path / "d_d.mjs").write_text("const c = 1;\n// export const e\nexport class d {}\n")
     assert join_modules("a.mjs", tmp_path) == (
-        "// Not to export: export const d\nclass c {}\n"
-        "\nasync function b() {}\n"
-        "\nconst a = b + c;\n"
+        "const d_d_mjs = (() => {\n"
+        "const c = 1;\n// export const e\nclass d {}\nreturn { d };\n})();\n"
+        "\nconst b_mjs = (() => {\n"
+        "const { d } = d_d_mjs;\nasync function b() {}\nconst c = d;\nreturn { b, c };\n})();\n"
+        "\nconst {\n  b,\n  c,\n} = b_mjs;\nconst a = b + c;\n"
     )
 
 
@@ -118,7 +85,7 @@ def test_the_hub_script_offers_what_a_hub_needs_and_leaves_no_trace() -> None:
         check=True,
     )
     answer = json.loads(run.stdout)
-    assert answer["offered"] == [[name, "function"] for name in OFFERED]
+    assert answer["offered"] == [list(item) for item in OFFERED.items()]
     assert answer["leaked"] == []
     assert answer["found"]["node"] is True
     assert answer["found"]["shared_memory"] is True

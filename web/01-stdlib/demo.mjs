@@ -50,7 +50,7 @@ async function measure(workers, signal, onModule) {
   element("mode").textContent = `mode ${hub.mode}`;
   element("mode").title = hub.reason;
   element("mode").hidden = false;
-  await allReady(hub, workers, signal);
+  await Promise.race([hub.warmUp(), aborted(signal)]);
   const all = await hub.run("measure:names", [], { signal });
   const names = all.slice(0, Number(controls.size.value) || all.length);
   say(`Measuring ${names.length} modules on ${crew}`);
@@ -83,22 +83,6 @@ function closeHub(size) {
     () => {},
   );
   hubs.delete(size);
-}
-
-/**
- * Calls until each worker has answered: they start when there is work for them.
- * @param {Hub} hub
- * @param {number} workers
- * @param {AbortSignal} signal
- */
-async function allReady(hub, workers, signal) {
-  const ready = new Set();
-  while (ready.size < workers) {
-    const calls = Array.from({ length: workers }, () =>
-      hub.run("measure:check_in", [], { signal }),
-    );
-    for (const interpreter of await Promise.all(calls)) ready.add(interpreter);
-  }
 }
 
 /**

@@ -5,7 +5,6 @@ archive, as it is in Pyodide. Each worker has that archive, so that only names t
 """
 
 import ast
-import asyncio
 import os
 import sys
 import time
@@ -23,12 +22,6 @@ def names() -> list[str]:
     modules = [file for file in library().infolist() if file.filename.endswith(".py")]
     modules.sort(key=lambda file: file.file_size, reverse=True)
     return [file.filename for file in modules]
-
-
-async def check_in() -> int:
-    """Returns the number of this worker's interpreter; takes long enough to be given to others."""
-    await asyncio.sleep(0.02)
-    return os.getpid()
 
 
 def measure(name: str) -> dict[str, Any]:

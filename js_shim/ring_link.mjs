@@ -1,0 +1,329 @@
+/**
+ * Channels through rings in shared memory, and bulk parts through the arena.
+ *
+ * Owns the backlog of what a full ring did not take, the streaming of parts for which the arena
+ * has no room, and blocking. Knows nothing of what the frames mean.
+ */
+
+import { CHUNK_BYTES, header, Link, newPeer, padded, withBytes } from "./link.mjs";
+import { HEADER_BYTES, Kind } from "./protocol.mjs";
+import { openChannel } from "./ring.mjs";
+
+/** No heap of WebAssembly holds more. */
+const MAX_PART_BYTES = 2 ** 32;
+
+/**
+ * What waits for room in a ring: frames, or the rest of a bulk part.
+ * @typedef {{frames: Uint8Array} | {token: number, total: number, rest: Uint8Array}} Waiting
+ */
+
+/**
+ * @typedef {import("./link.mjs").Peer & {
+ *   channel: ReturnType<typeof openChannel>,
+ *   backlog: Waiting[],
+ *   filled: Map<number, number>,
+ * }} RingPeer `filled`: bytes of each unfinished part that have arrived, by token
+ */
+
+/**
+ * Channels in shared memory.
+ * @extends {Link<RingPeer>}
+ */
+export class RingLink extends Link {
+  /**
+   * @param {() => Uint8Array} heap
+   * @param {SharedArrayBuffer} hub memory of the hub's bell
+   * @param {import("./ring.mjs").Doorbell} bell the bell of this end
+   * @param {"hub" | "worker"} end
+   * @param {import("./arena.mjs").Arena} arena where bulk parts travel
+   */
+  constructor(heap, hub, bell, end, arena) {
+    super(heap);
+    this.arena = arena;
+    this.hub = hub;
+    this.ownBell = bell;
+    this.end = end;
+    /** @type {[number, RingPeer][]} */
+    this.order = [];
+    /** The bell's count before the last look at the rings: what rang since was not seen. */
+    this.seen = bell.count();
+    /** The task of the signal that Python has been given and did not ask about yet; 0 none. */
+    this.taken = 0;
+    /** Where in that order the next `receive` starts, so that no peer starves the others. */
+    this.turn = 0;
+  }
+
+  /**
+   * @param {number} peer
+   * @param {SharedArrayBuffer} memory
+   * @param {MessagePort} [port] for bells, where there is no waitAsync
+   */
+  open(peer, memory, port) {
+    const channel = openChannel(memory, this.hub, this.end, port);
+    if (port) port.onmessage = () => this.ownBell.told();
+    this.peers.set(peer, { ...newPeer(), channel, backlog: [], filled: new Map() });
+    this.order = [...this.peers];
+  }
+
+  /** @param {number} peer */
+  close(peer) {
+    super.close(peer);
+    this.order = [...this.peers];
+  }
+
+  /**
+   * @param {number} peer
+   * @param {Uint8Array} bytes
+   */
+  send(peer, bytes) {
+    const state = this.peers.get(peer);
+    if (!state) return;
+    const { outgoing } = state.channel;
+    if (state.backlog.length === 0 && outgoing.writable() >= bytes.length) {
+      outgoing.write(bytes);
+      outgoing.announce();
+    } else {
+      state.backlog.push({ frames: bytes.slice() });
+      this.#pump(peer, state);
+    }
+  }
+
+  /**
+   * @param {number} peer
+   * @param {import("./link.mjs").Buffer} buffer not empty
+   * @returns {number} the token of this part
+   */
+  put(peer, buffer) {
+    const state = this.peers.get(peer);
+    if (!state) return 0;
+    return withBytes(buffer, (bytes) => {
+      const offset = this.arena.allocate(bytes.length, peer);
+      if (offset === 0) return this.#stream(peer, state, bytes);
+      this.arena.bytes(offset, bytes.length).set(bytes);
+      return offset;
+    });
+  }
+
+  /**
+   * Sends a bulk part through the ring, where the arena has no room for it.
+   * @param {number} peer
+   * @param {RingPeer} state
+   * @param {Uint8Array} rest
+   * @returns {number} its token: odd, as no offset in the arena is
+   */
+  #stream(peer, state, rest) {
+    const token = 2 * state.tokens++ + 1;
+    const part = { token, total: rest.length, rest };
+    state.backlog.push(part);
+    this.#pump(peer, state);
+    part.rest = part.rest.slice();
+    return token;
+  }
+
+  /**
+   * @param {number} peer
+   * @param {number} token
+   * @param {number} length
+   */
+  view(peer, token, length) {
+    if (token & 1) return super.view(peer, token, length);
+    const found = this.arena.lengthOf(token, peer);
+    if (found !== length) {
+      throw new RangeError(`part ${token} from peer ${peer} has ${found} bytes, not ${length}`);
+    }
+    return this.arena.bytes(token, length);
+  }
+
+  /**
+   * @param {number} peer
+   * @param {number} token
+   */
+  drop(peer, token) {
+    if (token & 1) super.drop(peer, token);
+    else this.arena.free(token);
+  }
+
+  /**
+   * Moves on what waits for room.
+   * @param {number} peer
+   * @param {RingPeer} state
+   */
+  #pump(peer, state) {
+    const { outgoing } = state.channel;
+    while (state.backlog[0] && this.#advance(peer, state.backlog[0], outgoing)) {
+      state.backlog.shift();
+    }
+    outgoing.announce();
+  }
+
+  /**
+   * @param {number} peer
+   * @param {Waiting} waiting
+   * @param {RingPeer["channel"]["outgoing"]} ring
+   * @returns {boolean} whether all of it was written
+   */
+  #advance(peer, waiting, ring) {
+    if ("frames" in waiting) {
+      if (!ring.reserve(waiting.frames.length)) return false;
+      ring.write(waiting.frames);
+      return true;
+    }
+    while (waiting.rest.length > 0) {
+      const part = waiting.rest.subarray(0, CHUNK_BYTES);
+      if (!ring.reserve(HEADER_BYTES + padded(part.length))) return false;
+      const fields = { id: waiting.token, number: waiting.total };
+      ring.write(header(Kind.CHUNK, peer, part.length, fields), part);
+      waiting.rest = waiting.rest.subarray(part.length);
+    }
+    return true;
+  }
+
+  /**
+   * @param {RingPeer} state
+   * @param {Uint8Array} bytes
+   */
+  chunk(state, bytes) {
+    const view = new DataView(bytes.buffer);
+    const token = view.getUint32(12, true);
+    const total = view.getFloat64(16, true);
+    const filled = state.filled.get(token) ?? 0;
+    const now = filled + bytes.length - HEADER_BYTES;
+    let part = state.parts.get(token);
+    // Parts come one after the other: what claims memory for many at a time is no link.
+    const begins = !part && state.filled.size === 0;
+    if (begins && Number.isInteger(total) && total >= now && total < MAX_PART_BYTES) {
+      try {
+        part = new Uint8Array(total);
+      } catch {
+        state.lost = `it sent a part of ${total} bytes, for which there is no memory`;
+        return;
+      }
+      state.parts.set(token, part);
+    }
+    if (part?.length !== total || now > total) {
+      state.lost = `it sent a malformed frame: a part with ${now} bytes of ${total}`;
+      return;
+    }
+    part.set(bytes.subarray(HEADER_BYTES), filled);
+    if (now < total) state.filled.set(token, now);
+    else state.filled.delete(token);
+  }
+
+  /**
+   * The worker is about to start a task: sends what the tasks before it left in the mailbox.
+   * @param {number} peer
+   * @param {number} length of the mailbox
+   * @param {number} epoch of the task
+   * @returns {boolean} false: the task was taken back
+   */
+  claim(peer, length, epoch) {
+    if (length > 0) this.flush(length);
+    return this.peers.get(peer)?.channel.claim(epoch) ?? false;
+  }
+
+  /**
+   * The hub takes back all tasks that a worker has not started.
+   * @param {number} peer
+   * @returns {number} how many it has started, modulo 2^16
+   */
+  recall(peer) {
+    return /** @type {RingPeer} */ (this.peers.get(peer)).channel.recall();
+  }
+
+  /**
+   * The hub wants a task interrupted.
+   * @param {number} peer that runs it
+   * @param {number} task
+   */
+  interrupt(peer, task) {
+    this.peers.get(peer)?.channel.interrupt(task);
+  }
+
+  /**
+   * What Pyodide takes for its interrupt buffer: it reads element 0 now and then while Python runs,
+   * and stores 0 there. A buffer in shared memory would lose what is stored between the two, so
+   * the reading is ours. It takes the task's number: each call from Python into JavaScript reads
+   * once more, and the handler of the signal makes one to ask for that number.
+   * @param {number} peer the hub's
+   * @param {number} signal its number
+   */
+  signals(peer, signal) {
+    const { channel } = /** @type {RingPeer} */ (this.peers.get(peer));
+    const link = this;
+    return {
+      get 0() {
+        if (!channel.isInterrupted()) return 0;
+        link.taken = channel.interrupted();
+        return signal;
+      },
+      set 0(_) {},
+    };
+  }
+
+  /**
+   * @param {number} peer the hub's
+   * @returns {number} the task that the worker is to interrupt, which it is told once; 0 none
+   */
+  interrupted(peer) {
+    const task = this.taken || (this.peers.get(peer)?.channel.interrupted() ?? 0);
+    this.taken = 0;
+    return task;
+  }
+
+  /**
+   * Blocks until the worker is to interrupt something, or the time is over.
+   * @param {number} peer the hub's
+   * @param {number} milliseconds
+   */
+  pause(peer, milliseconds) {
+    this.peers.get(peer)?.channel.pause(milliseconds);
+  }
+
+  /**
+   * Fills the inbox.
+   * @param {number} milliseconds how long to block while nothing is there; 0 only looks
+   * @returns {number} bytes in the inbox; 0 when the time is over
+   */
+  receive(milliseconds) {
+    let length = this.#drain();
+    if (length > 0 || milliseconds <= 0) return length;
+    const end = performance.now() + milliseconds;
+    for (;;) {
+      const left = end - performance.now();
+      if (left <= 0) return 0;
+      this.ownBell.wait(this.seen, left);
+      length = this.#drain();
+      if (length > 0) return length;
+    }
+  }
+
+  async bell() {
+    for (const state of this.peers.values()) {
+      if (state.channel.incoming.readable() > 0) return;
+      if (!state.reported && state.channel.obituary() !== undefined) return;
+    }
+    await this.ownBell.rung(this.seen);
+  }
+
+  /** @returns {number} bytes in the inbox */
+  #drain() {
+    const { order } = this;
+    this.seen = this.ownBell.count();
+    let at = 0;
+    for (let i = 0; i < order.length; i++) {
+      const [peer, state] = /** @type {[number, RingPeer]} */ (
+        order[(i + this.turn) % order.length]
+      );
+      if (state.backlog.length > 0) this.#pump(peer, state);
+      if (state.lost === undefined) {
+        // The obituary first: what was written before it can then be read before it.
+        const lost = state.channel.obituary();
+        at = this.collect(peer, state, state.channel.incoming, at);
+        if (lost !== undefined && state.channel.incoming.readable() === 0) state.lost ??= lost;
+      }
+      if (state.lost !== undefined && !state.reported) at = this.report(peer, state, at);
+    }
+    this.turn++;
+    return at;
+  }
+}

@@ -1,0 +1,95 @@
+"""A hub's side of what a page shares with it: typed arrays, by way of the arena.
+
+Owns what a view of shared memory stands for, in either direction. Knows nothing of messages.
+"""
+
+from typing import Any, Final
+from weakref import WeakValueDictionary
+
+from pyworkers import _codec, _store
+from pyworkers._shared_array import SIZES, SharedArray
+from pyworkers._store import ArenaStore, Block
+
+_PAGE: Final = 0x3FFFFFFE
+"""The owner of what a page has copied into the arena, as in ``js_shim/arena.mjs``."""
+
+
+class Lent(_codec.Handle):
+    """A typed array that a page has copied into shared memory; a task gets it as a memoryview."""
+
+    __slots__ = ("__weakref__", "_block", "_code", "_count", "_mode")
+
+    def __init__(self, mode: str, block: Block, count: int, code: str) -> None:
+        self._mode = mode
+        self._block = block
+        self._count = count
+        self._code = code
+
+    @property
+    def id(self) -> int:
+        return self._block.id
+
+    @property
+    def mode(self) -> str:
+        return self._mode
+
+    def reduced(self) -> tuple[Any, ...]:
+        return _load, (self._mode, self.id, self._count, self._code)
+
+
+def _load(mode: str, id: int, count: int, code: str) -> memoryview:
+    store = _store.stores[mode]
+    assert isinstance(store, ArenaStore)
+    size = SIZES[code] * count
+    return _codec.view(store.arena.read(id, 0, size, False), code, (count,))
+
+
+class PageMemory:
+    """What a page and this hub share.
+
+    Args:
+        mode: of the hub.
+        store: of the hub.
+    """
+
+    def __init__(self, mode: str, store: ArenaStore) -> None:
+        self._mode = mode
+        self._store = store
+        self._given: dict[int, tuple[SharedArray, int]] = {}
+        self._lent: WeakValueDictionary[int, Lent] = WeakValueDictionary()
+
+    def found(self, offset: int, count: int, code: str) -> Lent | SharedArray:
+        """Returns what a view that came from the page stands for.
+
+        Raises:
+            ValueError: it is a part of an array only.
+        """
+        given = self._given.get(offset)
+        if given is not None:
+            if given[0].size != count:
+                raise ValueError("a part of a shared array cannot be passed: pass all of it")
+            return given[0]
+        if offset in self._lent:
+            return self._lent[offset]
+        try:
+            self._store.arena.hand(offset, _PAGE)
+        except Exception as error:
+            raise ValueError(
+                "this view of shared memory is not one that Python gave to the page"
+            ) from error
+        lent = self._lent[offset] = Lent(self._mode, self._store.own(offset), count, code)
+        return lent
+
+    def view(self, value: Any) -> Any:
+        """Returns the view by which the page sees a shared array; None for anything else."""
+        if not isinstance(value, SharedArray):
+            return None
+        _, times = self._given.get(value.id, (value, 0))
+        self._given[value.id] = value, times + 1
+        return value.page_view()
+
+    def drop(self, offset: int) -> None:
+        """Notes that the page has dropped a view that it was given."""
+        array, times = self._given.pop(offset)
+        if times > 1:
+            self._given[offset] = array, times - 1

@@ -1,0 +1,135 @@
+"""The fault matrix: where a task can fail, and how, alone and with others queued behind it.
+
+Every future settles with the documented type, all others with their results, and the pool goes on.
+"""
+
+import pytest
+
+from tests.hubs import Hub, PageHub
+
+PHASES = """
+    import ctypes
+    class Fault:
+        '''Does harm when it is pickled, or when it is read, in the interpreter that is meant.'''
+        def __init__(self, when, where, harm):
+            self.when, self.where, self.harm = when, where, harm
+        def __reduce__(self):
+            if self.when == "pickle" and self.where == here():
+                cause(self.harm)
+            return (Fault.read if self.when == "read" else Fault), (
+                self.when, self.where, self.harm)
+        @staticmethod
+        def read(when, where, harm):
+            if where == here():
+                cause(harm)
+            return Fault(when, where, harm)
+    def here():
+        from pyworkers._worker import current_worker
+        return "hub" if current_worker() is None else "worker"
+    def cause(harm):
+        if harm == "exception": raise LookupError("harm")
+        if harm == "SystemExit": raise SystemExit(3)
+        if harm == "MemoryError": raise MemoryError
+        if harm == "RecursionError": deeper()
+        if harm == "os._exit": os._exit(3)
+        if harm == "abort": ctypes.string_at(2**31)
+        if harm == "thread":
+            import js
+            js.process.exit(5)
+        if harm == "loop":
+            while True: pass
+        if harm == "sleep": time.sleep(3600)
+    def deeper():
+        deeper()
+    def take(value): return "taken"
+    def give(when, where, harm): return Fault(when, where, harm)
+    PHASES = {
+        "argument pickled": (take, "pickle", "hub"),
+        "argument read": (take, "read", "worker"),
+        "running": (cause, "", ""),
+        "result pickled": (give, "pickle", "worker"),
+        "result read": (give, "read", "hub"),
+    }
+    def submit(pool, phase, harm, timeout):
+        function, when, where = PHASES[phase]
+        args = [Fault(when, where, harm)] if function is take else [when, where, harm]
+        if function is cause: args = [harm]
+        return pool.submit_with(function, args, timeout=timeout)
+    async def outcome_of(future):
+        try:
+            return repr(await future)
+        except BaseException as error:
+            return type(error).__name__
+"""
+
+RAISED = {
+    "exception": "LookupError",
+    "SystemExit": "SystemExit",
+    "MemoryError": "MemoryError",
+    "RecursionError": "RecursionError",
+}
+FATAL = ("os._exit", "abort", "thread")
+ENDLESS = ("loop", "sleep")
+
+
+def expected(phase: str, harm: str) -> str:
+    """The type of error that the future of such a task has."""
+    if harm in FATAL:
+        return "WorkerLost"
+    if harm in ENDLESS:
+        return "TimeoutError"
+    if phase != "running" and harm != "SystemExit":
+        return "PayloadError"
+    return RAISED[harm]
+
+
+IN_WORKER = [
+    (phase, harm)
+    for phase in ("argument read", "running", "result pickled")
+    for harm in (*RAISED, *FATAL, *ENDLESS)
+]
+# What ends the hub's own interpreter, or keeps it busy, is not for the pool to survive.
+IN_HUB = [(phase, harm) for phase in ("argument pickled", "result read") for harm in RAISED]
+
+
+@pytest.mark.parametrize("queued", [0, 50], ids=["alone", "with 50 queued"])
+def test_every_fault_settles_its_own_future_and_no_other(hub: Hub, queued: int) -> None:
+    """A-07 A-08 B-05 D-09 X-02"""
+    faults = [*IN_WORKER, *IN_HUB]
+    if isinstance(hub, PageHub):
+        # A browser's thread ends only where it awaits: test_behaviour.py has a test of that.
+        faults = [(phase, harm) for phase, harm in faults if harm != "thread"]
+    outcomes = hub.run(
+        PHASES
+        + """
+    outcomes = []
+    async with WorkerPool(1, grace=0.05) as pool:
+        for phase, harm in faults:
+            await pool.submit(abs, 1)
+            timeout = 0.15 if harm in ("loop", "sleep") else 60
+            try:
+                future = submit(pool, phase, harm, timeout)
+            except BaseException as error:
+                future = None
+                outcome = "submit raised " + type(error).__name__
+            rest = [pool.submit(abs, -n) for n in range(queued)]
+            if future is not None:
+                outcome = await asyncio.wait_for(outcome_of(future), 30)
+            total = sum([await asyncio.wait_for(other, 30) for other in rest])
+            outcomes.append((phase, harm, outcome, total))
+        alive = await pool.submit(abs, -7)
+    return outcomes, alive, pool._engine.scheduler.outstanding
+""",
+        faults=faults,
+        queued=queued,
+    )
+    total = sum(range(queued))
+    found = {(phase, harm): (outcome, sum_) for phase, harm, outcome, sum_ in outcomes[0]}
+    wanted = {}
+    for phase, harm in faults:
+        outcome = expected(phase, harm)
+        if (phase, harm) == ("argument pickled", "SystemExit"):
+            outcome = "submit raised SystemExit"  # the caller's own code ran, and said so
+        wanted[phase, harm] = (outcome, total)
+    assert found == wanted
+    assert outcomes[1:] == [7, 0]
