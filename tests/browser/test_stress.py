@@ -2,12 +2,11 @@
 
 ``PYWORKERS_STRESS`` says how many frames the stress of the links shall pass, both ways together;
 ``PYWORKERS_STRESS=1000000 scripts/test tests/browser/test_stress.py -k frame`` is the long run.
-``scripts/soak`` is the long run of the last one.
+``scripts/soak`` is the long run of the last one. ``PYWORKERS_SEED`` is the seed of all of them.
 """
 
 import os
 import re
-import secrets
 import shutil
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ HERE = Path(__file__).with_name("stress")
 FRAMES = int(os.environ.get("PYWORKERS_STRESS", "200000"))
 WORKERS = 4
 DEATHS = 40
-SEED = secrets.randbits(31)
+SEED = int(os.environ.get("PYWORKERS_SEED", "2026"))
 BARE = "delete Atomics.waitAsync;"
 
 

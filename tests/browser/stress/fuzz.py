@@ -185,7 +185,7 @@ def an_error_that_is_no_exception(voice: Voice) -> None:
 @lethal(r"worker \d+ parked task \d+ twice")
 def a_task_that_is_parked_twice(voice: Voice) -> None:
     # In one batch: after the first, its hub may give the worker a task that would die with it.
-    voice.link.send(voice.peer, Kind.PARKED, voice.task)
+    voice.link.send(voice.peer, Kind.PARKED, voice.task, b"")
     voice.say(Kind.PARKED, voice.task)
 
 
