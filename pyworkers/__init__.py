@@ -3,8 +3,10 @@
 The layers, each of which imports only from those below it::
 
     _pool, _shared_array, _lending, _page, task    public API
-    _engine, _iterators, _hub, _worker, _futures,
-    _cancel, _output                               what makes it go
+    _engine, _iterators                            what makes it go
+    _ledger, _peers, _results                      what it writes down, says and reads
+    _functions, _hub, _worker, _futures, _cancel,
+    _output                                        what they stand on
     _events, _trace                                what it tells
     _scheduler, _standby                           pure decisions
     _policies, _lanes, _scaling, _statistics       what they follow and count

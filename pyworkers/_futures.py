@@ -274,13 +274,14 @@ class Future(concurrent.futures.Future[T]):
         """
         if self.done() or (self.running() and not running):
             return super().cancel()
-        if not self._take_back(self.task, running):
-            return False
-        self.settle_cancelled()
-        return True
+        if self._take_back(self.task, running):
+            self.settle_cancelled()
+        return self.cancelled()
 
     def settle_cancelled(self) -> None:
-        """Cancels this future whatever became of its task; for the engine."""
+        """Cancels this future, if it is not settled, whatever its task does; for the engine."""
+        if self.done():
+            return
         with self._condition:
             self._state = PENDING
         super().cancel()

@@ -52,12 +52,8 @@ _logger: Final = logging.getLogger("pyworkers")
 class Handler(Protocol):
     """What a pool offers to its hub."""
 
-    def handle(self, frame: Frame) -> Callable[[], None] | None:
-        """Acts on a frame of one of the pool's workers.
-
-        Returns:
-            What is to be done once the answers are on their way.
-        """
+    def handle(self, frame: Frame) -> None:
+        """Acts on a frame of one of the pool's workers."""
 
     def dispatch(self) -> None:
         """Answers the frames that were handled."""
@@ -199,7 +195,9 @@ class Hub:
         self._frames: deque[Frame] = deque()
         self._answering: dict[Handler, None] = {}
         self._waiting: dict[Handler, None] = {}
-        self._settles: deque[Callable[[], None]] = deque()
+        self._settles: deque[Callable[[], object]] = deque()
+        self.after = self._settles.append
+        """Has a function called once the frames that arrived are handled and answered."""
         self._pumping = False
         self._due = math.inf
         self._turn_due: float | None = None
@@ -230,8 +228,9 @@ class Hub:
         """
         outer, self._pumping = self._pumping, True
         try:
-            found = self._gather(milliseconds)
-            if found:
+            # A callback that blocks may be what keeps others from being settled.
+            found = self._gather(0.0 if self._settles else milliseconds)
+            if found or self._settles:
                 self._handle_all()
         finally:
             self._pumping = outer
@@ -244,9 +243,7 @@ class Hub:
             frame = frames.popleft()
             handler = handlers.get(frame.peer)
             if handler is not None:
-                settle = handler.handle(frame)
-                if settle is not None:
-                    settles.append(settle)
+                handler.handle(frame)
                 answering[handler] = None
         for peer, id in self.store.forgotten():
             self.link.send(peer, Kind.FORGET, id, b"")
@@ -258,12 +255,8 @@ class Hub:
             settles.popleft()()
         self.link.flush()
 
-    def after(self, callback: Callable[[], None]) -> None:
-        """Calls back once the frames that arrived are handled and answered, or at ``settle``."""
-        self._settles.append(callback)
-
     def settle(self) -> None:
-        """Makes the calls that were put off, unless whoever pumps is going to."""
+        """Makes the calls of ``after``, unless whoever pumps is going to."""
         while self._settles and not self._pumping:
             self._settles.popleft()()
 
@@ -398,7 +391,7 @@ class Hub:
     def _switch(self, seconds: float) -> None:
         """Waits by stack switching, where the thread cannot block."""
         if self.mode == "inline" and self._waiting:
-            time.sleep(seconds)
+            time.sleep(seconds)  # until something delayed is due: nobody else could end the wait
             return
         if self.mode == "inline" or not _js.can_block_by_jspi():
             raise ModeError(self._why_not_blocking())

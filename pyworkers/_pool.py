@@ -368,11 +368,11 @@ class WorkerPool(Executor):
 
     def stats(self) -> PoolStatistics:
         """Returns what has happened in this pool so far."""
-        return self._engine.statistics()
+        return self._engine.ledger.statistics()
 
     def workers(self) -> list[WorkerInfo]:
         """Returns what each worker of this pool is doing now."""
-        return self._engine.workers()
+        return self._engine.ledger.workers()
 
     def on(self, event: EventKind, callback: Listener) -> Callable[[], None]:
         """Has a function called with each ``Event`` of a kind.
@@ -390,7 +390,7 @@ class WorkerPool(Executor):
         Raises:
             ValueError: there is no such event.
         """
-        return self._engine.events.subscribe(event, callback)
+        return self._engine.ledger.events.subscribe(event, callback)
 
     @contextmanager
     def trace(self, path: str | Path) -> Iterator[None]:

@@ -15,7 +15,9 @@ MODULES = sorted((ROOT / "pyworkers").rglob("*.py"))
 # From top to bottom. A subpackage has its place as a whole.
 LAYERS: tuple[set[str], ...] = (
     {"__init__", "_pool", "_shared_array", "_lending", "_page", "_snapshot", "task"},
-    {"_engine", "_iterators", "_hub", "_worker", "_futures", "_cancel", "_output"},
+    {"_engine", "_iterators"},
+    {"_ledger", "_peers", "_results"},
+    {"_functions", "_hub", "_worker", "_futures", "_cancel", "_output"},
     {"_events", "_trace"},
     {"_scheduler", "_standby"},
     {"_lanes", "_policies", "_scaling", "_statistics"},

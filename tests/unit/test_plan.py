@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pyworkers import Durations, Event, Policy, QueuedTask, QueueFull, WorkerPool, task
-from pyworkers._engine import CACHED_CALLS
+from pyworkers._functions import CACHED_CALLS
 from pyworkers._statistics import durations
 from tests.unit.test_inline import here, in_loop, inverse, log, note, square
 

@@ -599,7 +599,7 @@ async def run(cases: list[tuple[str, int]]) -> dict[str, Any]:
         mapped = [n async for n in pool.map(abs, range(-500, 0))]
         if mapped != list(range(500, 0, -1)):
             wrong.append("map has another result")
-        outstanding = len(pool._engine._tasks)
+        outstanding = len(pool._engine.tasks)
     return {
         "outcomes": outcomes,
         "wrong": wrong,

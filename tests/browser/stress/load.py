@@ -228,11 +228,11 @@ class Load:
         memory = pool.memory()
         store: Any = hub.store
         return {
-            "tasks": len(engine._tasks),
+            "tasks": len(engine.tasks),
             "scheduled": engine.scheduler.outstanding,
             "queued": engine.scheduler.queued,
             "deadlines": len(engine.scheduler._deadlines),
-            "retained": sum(len(sent.retained) for sent in engine._sent.values()),
+            "retained": sum(len(sent.retained) for sent in engine.peers.told.values()),
             "frames": len(hub._frames),
             "settles": len(hub._settles),
             "answering": len(hub._answering),
@@ -247,19 +247,19 @@ class Load:
         engine, hub = self._pool._engine, self._pool._hub
         return {
             "workers": len(engine.scheduler.workers),
-            "sent": len(engine._sent),
+            "told": len(engine.peers.told),
             "handlers": len(hub._handlers),
             **_shim_counts(self._pool)["per worker"],
         }
 
     def _known(self) -> dict[str, int]:
         """Counts what is remembered of functions."""
-        engine = self._pool._engine
+        functions = self._pool._engine.functions
         return {
-            "functions": len(engine._functions),
-            "digests": len(engine._digests),
-            "importable": len(engine._importable),
-            "durations": len(engine._seconds),
+            "functions": len(functions.encoded),
+            "digests": len(functions._digests),
+            "importable": len(functions._importable),
+            "durations": len(functions.seconds),
         }
 
     async def close(self) -> None:

@@ -1,0 +1,200 @@
+"""What a pool writes down of its tasks and workers: counts, and events for who listens.
+
+Owns the record of a task. Decides nothing, and calls no listener before the hub says that the
+state of the pool is in order.
+"""
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pyworkers._codec import Encoded
+from pyworkers._events import KINDS, Event, EventKind, Events, Outcome, log, logger
+from pyworkers._functions import Functions
+from pyworkers._futures import Future
+from pyworkers._hub import Hub
+from pyworkers._scheduler import Scheduler, WorkerSlot
+from pyworkers._statistics import Counts, PoolStatistics, WorkerInfo, durations
+
+_VERBOSE: Final = KINDS[:3]
+"""What is logged where somebody wants to see everything: the events of tasks."""
+
+
+@dataclass(slots=True)
+class Task:
+    """A task that is outstanding.
+
+    Attributes:
+        future: what its user has of it.
+        function: number of its function.
+        call: its arguments, encoded.
+        priority: 0 (last) to 10 (first).
+        since: when it could run first, in seconds of ``time.monotonic``.
+        keep: whether its result stays where workers can read it.
+        is_parked: whether it is a coroutine that its worker awaits.
+        abandoned: its future is settled; it runs only until it has heard of that.
+    """
+
+    future: Future[Any]
+    function: int
+    call: Encoded
+    priority: int
+    since: float
+    keep: bool
+    is_parked: bool = False
+    abandoned: bool = False
+
+
+class Ledger:
+    """The counts and events of one pool.
+
+    Args:
+        hub: says when listeners are told.
+        name: of the pool, for people.
+        functions: of the pool.
+        scheduler: knows what is going on now.
+    """
+
+    def __init__(self, hub: Hub, name: str, functions: Functions, scheduler: Scheduler) -> None:
+        self.counts = Counts()
+        self.events = Events()
+        self.listeners = self.events.listeners
+        self._hub = hub
+        self._name = name
+        self._functions = functions
+        self._scheduler = scheduler
+        if logger.isEnabledFor(logging.DEBUG):
+            for kind in _VERBOSE:
+                self.events.subscribe(kind, log)
+
+    def task_started(self, worker: int, task: Task) -> None:
+        """A task runs."""
+        task.future.start()
+        if "task_started" in self.listeners:
+            self._tell("task_started", worker, task)
+
+    def task_progressed(self, worker: int, task: Task, progress: tuple[Any, ...]) -> None:
+        """A task has told how far it is."""
+        if "task_progress" in self.listeners:
+            self._tell("task_progress", worker, task, progress=progress)
+
+    def task_finished(
+        self, worker: int, task: Task, failed: bool, seconds: float, now: float
+    ) -> None:
+        """A task has come to its own end, whether or not that is still wanted.
+
+        Args:
+            worker: that ran it.
+            task: that is over.
+            failed: whether it raised.
+            seconds: how long it ran.
+            now: seconds of ``time.monotonic``.
+        """
+        counts = self.counts
+        if task.abandoned:
+            counts.dropped += 1
+            return
+        counts.recent.append((now - task.since, seconds))
+        if not task.is_parked:
+            counts.busy += seconds
+        if failed:
+            counts.failed += 1
+        if "task_done" in self.listeners:
+            outcome: Outcome = "failed" if failed else "done"
+            self._tell("task_done", worker, task, outcome=outcome, seconds=seconds)
+
+    def task_over(self, worker: int | None, task: Task, outcome: Outcome) -> None:
+        """A task is over that has not come to its own end.
+
+        Args:
+            worker: that had it; None if none had.
+            task: that is over.
+            outcome: why.
+        """
+        counts = self.counts
+        setattr(counts, outcome, getattr(counts, outcome) + 1)
+        if "task_done" in self.listeners:
+            self._tell("task_done", worker, task, outcome=outcome)
+
+    def worker_ready(self, worker: int) -> None:
+        """A worker can run tasks."""
+        self.log("worker %d of %s is ready", worker)
+        if "worker_ready" in self.listeners:
+            self._tell("worker_ready", worker)
+
+    def worker_lost(self, worker: int, reason: str) -> None:
+        """A worker has died, or was ended with what it ran."""
+        self.counts.workers_lost += 1
+        self.log("worker %d of %s is lost: %s", worker, reason)
+        if "worker_lost" in self.listeners:
+            self._tell("worker_lost", worker, reason=reason)
+
+    def worker_ended(self, worker: int) -> None:
+        """A worker has ended because nobody needs it."""
+        self.counts.workers_ended += 1
+        self.log("worker %d of %s ends: it is not needed any more", worker)
+
+    def worker_gone(self, slot: WorkerSlot) -> None:
+        """A worker will do nothing more."""
+        self.counts.lived += time.monotonic() - slot.created
+        self.counts.finished += slot.tasks_done
+
+    def log(self, text: str, worker: int, *details: str) -> None:
+        """Logs something of a worker, whose number is an attribute of the record."""
+        logger.info(text, worker, self._name, *details, extra={"worker": worker})
+
+    def _tell(
+        self, kind: EventKind, worker: int | None, task: Task | None = None, **rest: Any
+    ) -> None:
+        """Has listeners told of an event, once the state of this pool is in order."""
+        if not self.events.pending:
+            self._hub.after(self.events.deliver)
+        if task is not None:
+            rest |= {"task": task.future.task, "function": self._functions.names[task.function]}
+        self.events.pending.append(Event(kind, time.time(), worker, **rest))
+
+    def statistics(self) -> PoolStatistics:
+        """Returns what has happened so far."""
+        counts, scheduler, now = self.counts, self._scheduler, time.monotonic()
+        lived = counts.lived + sum(now - slot.created for slot in scheduler.workers.values())
+        finished = counts.finished + sum(slot.tasks_done for slot in scheduler.workers.values())
+        finished -= counts.dropped
+        over = finished + counts.cancelled + counts.timed_out + counts.lost
+        return PoolStatistics(
+            submitted=over + scheduler.outstanding,
+            done=finished - counts.failed,
+            failed=counts.failed,
+            cancelled=counts.cancelled,
+            timed_out=counts.timed_out,
+            lost=counts.lost,
+            cached=counts.cached,
+            queued=scheduler.queued,
+            delayed=scheduler.delayed,
+            running=scheduler.outstanding - scheduler.queued - scheduler.delayed,
+            workers=len(scheduler.workers),
+            workers_started=counts.workers_started,
+            workers_lost=counts.workers_lost,
+            workers_ended=counts.workers_ended,
+            waiting=durations(total - seconds for total, seconds in counts.recent),
+            executing=durations(seconds for _, seconds in counts.recent),
+            utilisation=min(1.0, counts.busy / lived) if lived else 0.0,
+        )
+
+    def workers(self) -> list[WorkerInfo]:
+        """Returns what each worker is doing now."""
+        now = time.monotonic()
+        return [
+            WorkerInfo(
+                number=slot.number,
+                state=slot.state.value,
+                age=now - slot.created,
+                unchanged=now - slot.last_used,
+                task=slot.held[0] if slot.held else None,
+                ahead=max(0, len(slot.held) - 1),
+                awaiting=len(slot.parked),
+                tasks_done=slot.tasks_done,
+                capabilities=slot.capabilities,
+            )
+            for slot in self._scheduler.workers.values()
+        ]

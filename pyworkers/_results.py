@@ -1,0 +1,63 @@
+"""What comes of a task: its value or error, read from what the worker sent.
+
+Owns the reading of results and of errors. Knows nothing of tasks, workers and pools.
+"""
+
+from typing import Any, TypeVar
+
+from pyworkers import _codec
+from pyworkers._futures import Future
+from pyworkers._store import Buffers
+from pyworkers.errors import PayloadError, RemoteTraceback
+
+E = TypeVar("E", bound=BaseException)
+
+
+def chained(error: E, cause: BaseException | None) -> E:
+    """Returns an error with its cause."""
+    error.__cause__ = cause
+    return error
+
+
+def remote_error(value: tuple[bytes, list[Any], str, str]) -> BaseException:
+    """Reads what a worker says of an exception: its pickle, a summary, and its traceback."""
+    error: BaseException
+    try:
+        data, buffers, summary, trace = value
+    except (TypeError, ValueError):
+        return PayloadError("the worker sent an error that cannot be read")
+    try:
+        error = _codec.decode(data, buffers)
+        if not isinstance(error, BaseException):
+            raise PayloadError(f"a {type(error).__name__} is no exception")
+    except PayloadError as unreadable:
+        error = PayloadError(f"the task raised {summary}, which cannot be read here: {unreadable}")
+    return chained(error, RemoteTraceback(trace))
+
+
+def settle(future: Future[Any], failed: bool, data: bytes, buffers: Buffers) -> None:
+    """Gives a future what its task returned or raised.
+
+    Args:
+        future: to be settled.
+        failed: whether the task raised.
+        data: what the worker sent.
+        buffers: its parts out of band.
+    """
+    try:
+        value = _codec.decode(data, buffers)
+        if failed:
+            value = remote_error(value)
+    except PayloadError as error:
+        text = f"what the task returned cannot be read here: {error}"
+        future.set_exception(chained(PayloadError(text), error.__cause__))
+    except BaseException as error:
+        # A SystemExit of what is read is its future's; a KeyboardInterrupt is the user's too.
+        future.set_exception(error)
+        if isinstance(error, KeyboardInterrupt):
+            raise
+    else:
+        if failed:
+            future.set_exception(value)
+        else:
+            future.set_result(value)
