@@ -176,3 +176,51 @@ def test_map_reads_no_further_than_its_buffer(hub: Hub) -> None:
     assert outcome[0][0] <= 10
     assert outcome[1] is True
     assert 100 <= outcome[2] <= 110
+
+
+def test_a_callback_may_wait_for_other_tasks(hub: Hub) -> None:
+    """X-01 A-08: where threads can block; whatever it was that called it, and what it holds up."""
+    if not hub.can_block:
+        pytest.skip("a callback can only wait where the thread can block")
+    outcome = hub.run(
+        """
+        from array import array
+        def whole(n):
+            return array("d", [n]) * 50_000
+        said, lengths = [], []
+        async with WorkerPool(1) as pool:
+            def ask(future):
+                error = future.exception()
+                answer = pool.submit(whole, -1).result(60)
+                said.append((type(error).__name__, answer[0]))
+
+            first, second = pool.submit(whole, 1), pool.submit(whole, 2)
+            first.add_done_callback(ask)
+            await second
+            lengths += [first.result()[-1], second.result()[-1], len(second.result())]
+
+            lost, behind = pool.submit(os._exit, 3), pool.submit(whole, 3)
+            lost.add_done_callback(ask)
+            lengths.append((await behind)[-1])
+
+            late = pool.submit_with(time.sleep, [60], timeout=0.05)
+            late.add_done_callback(ask)
+            try:
+                late.result()
+            except TimeoutError:
+                pass
+
+            def step():
+                pyworkers.task.progress(1, 2)
+                return "stepped"
+            import pyworkers.task
+            told = pool.submit(step)
+            told.add_progress_callback(lambda *_: said.append(pool.submit(abs, -5).result(60)))
+            lengths.append(await told)
+        return said, lengths
+        """
+    )
+    assert outcome == [
+        [["NoneType", -1], ["WorkerLost", -1], ["TimeoutError", -1], 5],
+        [1, 2, 50_000, 3, "stepped"],
+    ]

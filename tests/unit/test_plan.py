@@ -5,13 +5,22 @@ import json
 import logging
 import queue
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pyworkers import Durations, Event, Policy, QueuedTask, QueueFull, WorkerPool, task
+from pyworkers import (
+    BrokenWorkerPool,
+    Durations,
+    Event,
+    Policy,
+    QueuedTask,
+    QueueFull,
+    WorkerPool,
+    task,
+)
 from pyworkers._functions import CACHED_CALLS
 from pyworkers._statistics import durations
 from tests.unit.test_inline import here, in_loop, inverse, log, note, square
@@ -80,6 +89,22 @@ def test_what_a_policy_raises_comes_out_of_submit() -> None:
         assert pool.stats().submitted == 1
 
 
+def test_a_policy_that_cannot_choose_breaks_the_pool() -> None:
+    """C-06: and its futures tell what was raised."""
+
+    class Lost(Policy):
+        def choose(self, workers: Sequence[Any]) -> int:
+            raise LookupError("no worker is good enough")
+
+    pool = WorkerPool(policy=Lost())
+    with pytest.raises(BrokenWorkerPool, match="no worker is good enough") as broken:
+        pool.submit(square, 1).result()
+    assert isinstance(broken.value.__cause__, LookupError)
+    with pytest.raises(BrokenWorkerPool):
+        pool.submit(square, 2)
+    pool.shutdown()
+
+
 def test_a_delayed_task_runs_at_its_time(pool: WorkerPool) -> None:
     """C-07: blocking for it waits, though this thread is its own worker."""
     began = time.monotonic()
@@ -145,6 +170,33 @@ def test_an_equal_call_of_a_pure_function_is_answered_by_the_first(pool: WorkerP
     assert pool.submit_with(len, [data[:-1]], pure=True).result() == 99_999
     assert pool.stats().cached == 2
     assert log == [[1, 2], [1, 3], [1, 2]]
+
+
+def test_a_call_whose_result_is_kept_is_another_one(pool: WorkerPool) -> None:
+    """C-15 X-04: a Ref answers nobody who wants the value."""
+    kept = pool.submit_with(square, [3], pure=True, keep=True)
+    assert pool.submit_with(square, [3], pure=True).result() == 9
+    assert pool.submit_with(square, [3], pure=True, keep=True) is kept
+    assert kept.result().get() == 9
+
+
+def test_a_call_that_was_refused_answers_no_other(pool: WorkerPool) -> None:
+    """C-15"""
+
+    class Late(Policy):
+        refuses = True
+
+        def rank(self, task: QueuedTask) -> int:
+            if self.refuses:
+                raise LookupError("not now")
+            return 0
+
+    policy = Late()
+    with WorkerPool(policy=policy) as pool:
+        with pytest.raises(LookupError):
+            pool.submit_with(square, [3], pure=True)
+        policy.refuses = False
+        assert pool.submit_with(square, [3], pure=True).result(10) == 9
 
 
 def test_failed_and_old_calls_are_made_again(pool: WorkerPool) -> None:
