@@ -180,7 +180,7 @@ def test_a_call_whose_result_is_kept_is_another_one(pool: WorkerPool) -> None:
     assert kept.result().get() == 9
 
 
-def test_a_call_that_was_refused_answers_no_other(pool: WorkerPool) -> None:
+def test_a_call_that_was_refused_answers_no_other() -> None:
     """C-15"""
 
     class Late(Policy):
