@@ -266,6 +266,7 @@ class Engine:
             for task in list(self.tasks.values()):
                 task.future.cancel()
         self._end_if_over()
+        self._hub.settle()
 
     def end_workers(self, softly: bool) -> None:
         """Takes no more tasks and ends the workers, whatever they run.
