@@ -439,6 +439,7 @@ def start(shim: Any) -> Any:
     link = HeapLink(shim.link, arena is not None)
     if arena is None:
         _own = Worker(link, peer, store, is_apart=True)
+        _own.interruptions.poll(shim.link.turn, partial(shim.link.interrupted, peer))
     else:
         _own = Worker(link, peer, store, True, partial(shim.link.interrupted, peer))
         _own.interruptions.listen()
