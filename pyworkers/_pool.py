@@ -297,6 +297,7 @@ class WorkerPool(Executor):
         requires: Iterable[str] = (),
         affinity: Hashable | None = None,
         pure: bool = False,
+        preemptible: bool = False,
         block: bool = False,
     ) -> Future[Any]:
         """Like ``submit``, with a say in how the task is run.
@@ -320,6 +321,9 @@ class WorkerPool(Executor):
             pure: whether an earlier equal call, of the same function with arguments that are
                 pickled alike, may answer this one, if it has not failed: its future is returned.
                 The last 256 are remembered; calls with a ``Ref`` or a ``SharedArray`` are not.
+            preemptible: whether the task, should it run while one of higher priority waits and no
+                worker is free, is interrupted as by ``future.cancel(running=True)`` and run again
+                from its beginning later; only for what may run more than once.
             block: whether to wait for room rather than to raise QueueFull.
 
         Raises:
@@ -347,7 +351,17 @@ class WorkerPool(Executor):
             self._check_room()
         need = Need(needed, affinity) if needed or affinity is not None else None
         return self._engine.submit(
-            fn, tuple(args), kwargs or {}, priority, timeout, keep, retries, need, delay, pure
+            fn,
+            tuple(args),
+            kwargs or {},
+            priority,
+            timeout,
+            keep,
+            retries,
+            need,
+            delay,
+            pure,
+            preemptible,
         )
 
     async def room(self) -> None:
