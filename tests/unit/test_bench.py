@@ -1,14 +1,16 @@
 """The plain numbers of the benchmarks, and their tables."""
 
 import json
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
-from bench.contest import Figure, Metric, Result
+from bench.contest import Figure, Metric, Result, Sample
 from bench.docs import page
 from bench.figures import FIGURES
 from bench.figures.memory import MOST_SAMPLES, TOLERANCE_MIB, settled
+from bench.lab import Lab
 from bench.plot import plot
 from bench.statistics import BLOCK, differences, latency, percentile, ratio, summarise
 from bench.table import aligned, cell, header, markdown, number, rows, text
@@ -31,11 +33,11 @@ ABOUT = {
 
 
 def figure() -> Figure:
-    def contest(lab: object) -> object:
+    def contest(lab: Lab) -> AbstractContextManager[dict[str, Sample]]:
         raise AssertionError("nothing is measured here")
 
     text = "How fast it is.\n\nWhat is timed."
-    return Figure("bench.figures.fast", text, (SPEED, DELAY), contest)  # type: ignore[arg-type]
+    return Figure("bench.figures.fast", text, (SPEED, DELAY), contest)
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from click.testing import CliRunner, Result
 from packaging.requirements import Requirement
 
 import pyworkers
-from pyworkers.cli import _common, _compress, _core, _resolve, _snapshot, _wheels
+from pyworkers.cli import _common, _compress, _core, _resolve, _wheels
 from pyworkers.cli._common import BadArgument, BuildError, cache_directory
 from pyworkers.cli._snapshot import make_snapshot
 from pyworkers.cli.build import build, build_site
@@ -51,8 +51,6 @@ const pyodide = await loadPyodide({ lockFileURL: `${folder}/pyodide-lock.json` }
 await pyodide.loadPackage(JSON.parse(names), { messageCallback() {} });
 console.log(await pyodide.runPythonAsync(code));
 """
-
-needs_node = pytest.mark.skipif(shutil.which("node") is None, reason="Node is not installed")
 
 
 def make_wheel(
@@ -161,7 +159,6 @@ def test_the_configuration_names_versions_and_places(site: Path) -> None:
     }
 
 
-@needs_node
 def test_a_snapshot_tells_nothing_of_the_machine_that_made_it(
     site: Path, tmp_path: Path, no_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,7 +173,7 @@ def test_a_snapshot_tells_nothing_of_the_machine_that_made_it(
 
 
 def test_without_node_there_is_no_snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_snapshot.shutil, "which", lambda _: None)  # type: ignore[attr-defined]
+    monkeypatch.setattr(shutil, "which", lambda _: None)
     site = build_site(tmp_path / "site")
     assert read_config(site)["snapshotURL"] is None
     assert not list((site / "pyodide").glob("snapshot-*"))
@@ -221,7 +218,6 @@ def test_entries_have_the_fields_of_pyodides_own(site: Path) -> None:
     }
 
 
-@needs_node
 def test_pyodide_boots_from_a_site_and_imports_its_packages(site: Path) -> None:
     """E-08: loadPackage installs from the site, and micropip finds its packages."""
     code = (
@@ -330,7 +326,6 @@ class TestWith:
         assert packages["msgspec"]["file_name"] == binary
         assert (site / "pyodide" / binary).is_file()
 
-    @needs_node
     def test_added_packages_can_be_imported_in_pyodide(self, tmp_path: Path) -> None:
         """E-08: a pure wheel from a file and a WebAssembly wheel from the package index."""
         extra = [str(make_wheel(tmp_path)), "msgspec==0.22.0"]
@@ -759,7 +754,6 @@ def test_markers_are_those_of_pyodide(requirement: str, applies: bool) -> None:
     assert TARGET.applies(Requirement("a; extra == 'x'"), {"x"})
 
 
-@needs_node
 def test_the_target_is_what_pyodide_says_of_itself(site: Path) -> None:
     code = (
         "import json, sysconfig, micropip\n"

@@ -4,6 +4,7 @@ The model knows a scheduler by its public methods and by what a slot says of its
 """
 
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from random import Random
 
 import pytest
@@ -168,7 +169,7 @@ class Model(RuleBasedStateMachine):
         wait: int | None,
         expected: float | None,
         delay: float = 0.0,
-        scarce: set[str] = frozenset(),  # type: ignore[assignment]
+        scarce: AbstractSet[str] = frozenset(),
         affinity: str | None = None,
     ) -> None:
         self.tasks += 1
