@@ -100,7 +100,7 @@ async def waits():
     import asyncio
     done = []
     async def one(number):
-        await asyncio.sleep(0.01 * number)
+        await asyncio.sleep(0.05 * number)
         done.append(number)
     await asyncio.gather(*(one(number) for number in (3, 1, 2)))
     return done
@@ -238,6 +238,7 @@ def encode(number):
     time.sleep(0.2)
     return [os.getpid(), is_restored(), msgspec.json.encode([number]).decode()]
 async with WorkerPool(2, packages=["msgspec"]) as pool:
+    await pool.warm_up()
     return [result async for result in pool.map(encode, range(6), chunksize=1)]
 """
     if place == "node":
