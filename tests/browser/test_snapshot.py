@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -242,9 +243,8 @@ async with WorkerPool(2, packages=["msgspec"]) as pool:
     return [result async for result in pool.map(encode, range(6), chunksize=1)]
 """
     if place == "node":
-        hub = NodeHub(site, "shared")
-        results = hub.run(body)
-        hub.close()
+        with closing(NodeHub(site, "shared")) as hub:
+            results = hub.run(body)
     else:
         with serving(site) as url:
             results = PageHub(request.getfixturevalue("page"), url, "shared").run(body)
@@ -335,9 +335,8 @@ def test_an_unusable_snapshot_is_a_warning(
     other = variant(site, tmp_path / "site", exchange)
     body = in_worker(IS_RESTORED, "is_restored")
     if place == "node":
-        hub = NodeHub(other, "shared")
-        assert hub.run(body) is False
-        hub.close()
+        with closing(NodeHub(other, "shared")) as hub:
+            assert hub.run(body) is False
         warnings = capfd.readouterr().err
     else:
         page: Page = request.getfixturevalue("page")
