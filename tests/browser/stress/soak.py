@@ -15,7 +15,7 @@ from typing import Any, Final
 import click
 from playwright.sync_api import sync_playwright
 
-from bench.lab import browser
+from bench.browsers import chromium
 from bench.processes import browser_processes, pss_mib
 from pyworkers.cli.build import build_site
 from pyworkers.cli.serve import serving
@@ -135,8 +135,8 @@ def soak(minutes: float) -> None:
         for mode in ("shared", "transfer"):
             click.echo(f"\n{mode}\n{_COLUMNS}")
             isolation: Any = "require-corp" if mode == "shared" else "off"
-            with serving(SITE, isolation=isolation) as url, browser(playwright) as chromium:
-                hub = PageHub(chromium.new_page(), url, mode)
+            with serving(SITE, isolation=isolation) as url, chromium(playwright) as browser:
+                hub = PageHub(browser.new_page(), url, mode)
                 samples = []
                 for sample in sampled(hub, seed, minutes * 30, SAMPLE_SECONDS):
                     samples.append(sample | {"pss": pss_mib(browser_processes())})
