@@ -186,15 +186,16 @@ class Load:
     async def sample(self) -> dict[str, Any]:
         """Returns, between rounds, what there is of everything that might grow."""
         heaps = await self._heaps()
-        gc.collect()
-        left = self._left()
         async with asyncio.timeout(SETTLE_SECONDS):
-            while any(left.values()):
-                # The workers tell of what they dropped behind their next task.
+            while True:
+                # The workers tell of what they dropped behind their next task. At least once, or
+                # the first sample in which something is left finds a function that is new.
                 await asyncio.gather(*[self._pool.submit(gc.collect) for _ in range(WORKERS)])
-                await asyncio.sleep(_NAP_SECONDS)
                 gc.collect()
                 left = self._left()
+                if not any(left.values()):
+                    break
+                await asyncio.sleep(_NAP_SECONDS)
         memory = self._pool.memory()
         return {
             "seconds": round(time.monotonic() - self._started, 1),
