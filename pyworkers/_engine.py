@@ -315,10 +315,10 @@ class Engine:
                 self._finish(worker, kind is Kind.ERROR, frame)
             elif kind is Kind.PROGRESS:
                 task = self.tasks[self._task_of(worker, frame)]
-                progress = self.peers.decode(frame)
+                done, total, message = self.peers.decode(frame)
                 if not task.abandoned:
-                    self._hub.after(partial(task.future.report, *progress))
-                    self.ledger.task_progressed(worker, task, tuple(progress))
+                    self._hub.after(partial(task.future.report, done, total, message))
+                    self.ledger.task_progressed(worker, task, (done, total, message))
             elif kind is Kind.PARKED:
                 number = self._task_of(worker, frame)
                 if number in slot.parked:
@@ -582,7 +582,12 @@ class Engine:
 
     def _settle_kept(self, task: Task, data: bytes, buffers: Buffers) -> None:
         views = [memoryview(part) for part in buffers]
-        self._settle_with(task, keep(self._hub.mode, (data, views, ())))
+        try:
+            kept = keep(self._hub.mode, (data, views, ()))
+        except Exception as error:
+            self._fail(task, error)
+        else:
+            self._settle_with(task, kept)
 
     def _settle(
         self, task: Task, failed: bool, data: bytes, buffers: Buffers, held: tuple[Handle, ...]
