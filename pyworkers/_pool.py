@@ -30,6 +30,7 @@ from pyworkers._env import Mode, choose_mode, module_source
 from pyworkers._env import capabilities as found_capabilities
 from pyworkers._events import KINDS, EventKind, Listener
 from pyworkers._futures import Future
+from pyworkers._groups import TaskGroup
 from pyworkers._hub import hub_for
 from pyworkers._iterators import Completed, Mapped
 from pyworkers._lanes import Need
@@ -487,6 +488,13 @@ class WorkerPool(Executor):
             chunksize,
             buffersize,
         )
+
+    def group(self) -> TaskGroup:
+        """Returns what submits tasks that belong together: if one fails, the others are cancelled.
+
+        ``async with pool.group() as group: group.submit(...)`` waits for all of them.
+        """
+        return TaskGroup(self, self._hub)
 
     def memory(self) -> ArenaStatistics | None:
         """Returns how much of the shared memory is in use, by all pools of this interpreter.

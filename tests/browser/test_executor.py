@@ -174,3 +174,28 @@ def test_map_reads_no_further_than_its_buffer(hub: Hub) -> None:
     assert outcome[0][0] <= 10
     assert outcome[1] is True
     assert 100 <= outcome[2] <= 110
+
+
+def test_a_group_ends_with_its_tasks_or_with_the_first_that_fails(hub: Hub) -> None:
+    """C-15: tasks that run are cancelled with those that wait."""
+    outcome = hub.run(
+        """
+        def fail():
+            raise LookupError("no")
+        async with WorkerPool(2) as pool:
+            async with pool.group() as group:
+                for n in range(20):
+                    group.submit(pow, n, 2)
+            failing = pool.group()
+            try:
+                async with failing:
+                    runs = failing.submit(asyncio.sleep, 3600)
+                    failing.submit(fail)
+                    waits = failing.submit_with(abs, [-1], delay=3600)
+            except ExceptionGroup as error:
+                raised = [type(e).__name__ for e in error.exceptions]
+            ended = [runs.cancelled(), waits.cancelled()]
+            return sum(group.results()), raised, ended, await pool.submit(abs, -1)
+        """
+    )
+    assert outcome == [2470, ["LookupError"], [True, True], 1]
