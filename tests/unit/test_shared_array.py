@@ -328,7 +328,7 @@ class JavaScriptMemory:
 @pytest.mark.parametrize("name", FLOATS)
 def test_an_element_of_floats_is_a_float(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     shim = JavaScriptMemory()
-    arena = SharedArena(shim, shim, shim.make_cells, HUB)
+    arena = SharedArena(SimpleNamespace(arena=shim), shim, shim.make_cells, HUB)
     hub = SimpleNamespace(store=ArenaStore(arena, is_hub=True))
     monkeypatch.setattr(_shared_array, "hub_for", lambda mode: hub)
     made = SharedArray(2, name)
@@ -821,7 +821,7 @@ def test_memory_is_freed_with_the_last_that_uses_it() -> None:
     before = memory()
     made = SharedArray(1_000, "float64")
     assert memory().used - before.used == 8_000
-    again = _shared_array.attach("inline", made.id, (500,), "d")
+    again = _shared_array.attach("inline", made.id, 0, (500,), "d")
     del made
     assert blocks() == before.blocks + 1
     again[0] = 1.0
@@ -892,4 +892,4 @@ def test_memory_that_is_freed_is_not_found_any_more() -> None:
     id = made.id
     del made
     with pytest.raises(LookupError, match=f"what was at {id} of the shared memory is freed"):
-        _shared_array.attach("inline", id, (1,), "d")
+        _shared_array.attach("inline", id, 0, (1,), "d")

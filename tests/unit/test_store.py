@@ -700,7 +700,7 @@ def test_what_is_dropped_while_workers_are_told_is_told_the_next_time(
                 refs.pop()
             return super().__contains__(peer)
 
-    sending._sent = Sent(sending._sent)
+    sending._deliveries._sent = Sent(sending._deliveries._sent)
     refs.pop()
     told: list[int] = []
     for _ in ids:
@@ -874,7 +874,7 @@ class Apart:
         if given:
             assert self.block is not None
             stores["other"] = self._own
-            args = (_shared_array.attach("other", self.block.id, (1,), "q"),)
+            args = (_shared_array.attach("other", self.block.id, 0, (1,), "q"),)
         call = _codec.encode((id, args, {}))[0]
         self._hub_end.send(1, Kind.TASK, 1, call)
         del args
