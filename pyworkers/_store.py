@@ -25,6 +25,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 from pyworkers import _codec
 from pyworkers._arena import Arena, ArenaStatistics, SharedArena, is_beside
 from pyworkers._codec import Encoded, Handle
+from pyworkers._compression import Packing, packed, unpacked
 from pyworkers.errors import PayloadError
 
 T = TypeVar("T")
@@ -294,17 +295,36 @@ class Ref(Handle, Generic[T]):
     needs it any more.
     """
 
-    __slots__ = ("__weakref__", "_block", "_inner", "_layout", "_mode", "size")
+    __slots__ = (
+        "__weakref__",
+        "_block",
+        "_inner",
+        "_layout",
+        "_mode",
+        "_packing",
+        "size",
+        "stored",
+    )
 
     def __init__(
-        self, mode: str, block: Block, layout: Layout, inner: Iterable[Handle | Block], size: int
+        self,
+        mode: str,
+        block: Block,
+        layout: Layout,
+        inner: Iterable[Handle | Block],
+        size: int,
+        stored: int | None = None,
+        packing: Packing = (),
     ) -> None:
         self._mode = mode
         self._block = block
         self._layout = layout
+        self._packing = packing
         self._inner = tuple(inner)
         self.size = size
         """How many bytes its pickle and its buffers have."""
+        self.stored = size if stored is None else stored
+        """How many bytes are kept for them: fewer where they are compressed."""
 
     @property
     def id(self) -> int:
@@ -322,27 +342,47 @@ class Ref(Handle, Generic[T]):
         Raises:
             PayloadError: it cannot be unpickled here.
         """
-        value: T = _load(self._mode, self.id, self._layout)
+        value: T = _load(self._mode, self.id, self._layout, self._packing)
         return value
 
     def reduced(self) -> tuple[Any, ...]:
-        return _load, (self._mode, self.id, self._layout)
+        return _load, (self._mode, self.id, self._layout, self._packing)
 
     def __repr__(self) -> str:
-        return f"<Ref {self.id}: {self.size} bytes, mode {self._mode}>"
+        kept = ""
+        if self._packing:
+            kept = f" compressed to {self.stored} ({self.stored / self.size:.0%})"
+        return f"<Ref {self.id}: {self.size} bytes{kept}, mode {self._mode}>"
 
 
-def keep(mode: str, encoded: Encoded) -> Ref[Any]:
+def keep(mode: str, encoded: Encoded, compress_over: int | None = None) -> Ref[Any]:
     """Keeps an encoded object in the store of a mode.
+
+    Args:
+        mode: of the store.
+        encoded: the object.
+        compress_over: bytes above which it is compressed, if that makes it smaller; None: never.
 
     Raises:
         PayloadError: it refers to something of another mode.
         ArenaFull: there is no room.
     """
-    data, buffers, handles = encoded
+    handles = encoded[2]
     check_mode(mode, handles)
+    stored = size = _size(encoded)
+    packing: Packing = ()
+    if compress_over is not None and size > compress_over:
+        smaller, how = packed(encoded)
+        if any(how):
+            encoded, packing = smaller, how
+            stored = _size(encoded)
     block, layout = stores[mode].put(encoded)
-    return Ref(mode, block, layout, handles, len(data) + sum(len(part) for part in buffers))
+    return Ref(mode, block, layout, handles, size, stored, packing)
+
+
+def _size(encoded: Encoded) -> int:
+    data, buffers, _ = encoded
+    return len(data) + sum(len(part) for part in buffers)
 
 
 def check_mode(mode: str, handles: Iterable[Handle]) -> None:
@@ -366,8 +406,11 @@ def adopt(mode: str, store: ArenaStore, peer: int, kept: Kept) -> Ref[Any]:
     return Ref(mode, block, layout, map(store.attach, inner), size)
 
 
-def _load(mode: str, id: int, layout: Layout) -> Any:
-    return _codec.decode(*stores[mode].load(id, layout))
+def _load(mode: str, id: int, layout: Layout, packing: Packing) -> Any:
+    data, buffers = stores[mode].load(id, layout)
+    if packing:
+        data, buffers = unpacked(data, buffers, packing)
+    return _codec.decode(data, buffers)
 
 
 def _padded(length: int) -> int:
