@@ -73,8 +73,9 @@ export class RingLink extends Link {
     // In Node, who listens is kept alive by it: a hub with waitAsync hears nothing here.
     if (port && (this.end === "worker" || !canWaitAsync)) {
       port.onmessage = ({ data }) => {
-        if (data === undefined) this.ownBell.told();
-        else this.#receivedMemory(data);
+        // What rings a bell is undefined; Node hands on null.
+        if (data) this.#receivedMemory(data);
+        else this.ownBell.told();
       };
     }
     this.peers.set(peer, { ...newPeer(), channel, backlog: [], filled: new Map(), port });
