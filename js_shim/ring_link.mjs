@@ -107,7 +107,6 @@ export class RingLink extends Link {
 
   /** @param {number} peer */
   close(peer) {
-    this.peers.get(peer)?.port?.close();
     super.close(peer);
     this.order = [...this.peers];
   }
