@@ -105,7 +105,10 @@ export class RingLink extends Link {
     return true;
   }
 
-  /** @param {number} peer */
+  /**
+   * Leaves its port open: the last message there may be the one that tells of a bell.
+   * @param {number} peer
+   */
   close(peer) {
     super.close(peer);
     this.order = [...this.peers];
