@@ -1,5 +1,5 @@
 /**
- * Numbers in the arena: elements of one type, read and written one at a time.
+ * Numbers in shared memory: elements of one type, read and written one at a time.
  *
  * Owns the choice of the typed array. Knows nothing of shapes, nor of who else uses the numbers.
  */
@@ -18,16 +18,16 @@ export const ARRAYS = {
   d: Float64Array,
 };
 
-/** Elements at an offset of the arena. Indices and values are checked by the caller. */
+/** Elements at an offset of shared memory. Indices and values are checked by the caller. */
 export class Cells {
   /**
-   * @param {import("./arena.mjs").Arena} arena
+   * @param {{bytes: (offset: number, length: number) => Uint8Array}} memory the arena, or another
    * @param {number} offset
    * @param {number} length in bytes
    * @param {keyof typeof ARRAYS} code as in Python's struct
    */
-  constructor(arena, offset, length, code) {
-    const { buffer } = arena.bytes(offset, length);
+  constructor(memory, offset, length, code) {
+    const { buffer } = memory.bytes(offset, length);
     const Type = /** @type {any} */ (ARRAYS[code]);
     const count = length / Type.BYTES_PER_ELEMENT;
     /** @type {any} what a page sees of them */

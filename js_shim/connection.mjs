@@ -9,7 +9,7 @@
 import { Arena, PAGE } from "./arena.mjs";
 import { load } from "./assets.mjs";
 import { Broker, serveBroker } from "./broker.mjs";
-import { eachShared, lent } from "./lending.mjs";
+import { lent, Names, returned } from "./lending.mjs";
 import { checked, PROTOCOL_VERSION } from "./protocol.mjs";
 import { startThread } from "./thread.mjs";
 
@@ -81,7 +81,8 @@ export class Connection {
   #over;
   /** @type {Arena | undefined} */
   #arena;
-  /** Tells the hub of views of shared memory that this page has dropped. */
+  #names = new Names();
+  /** Tells the hub of views of the arena that this page has dropped. */
   #given = new FinalizationRegistry((/** @type {number} */ id) => {
     if (!this.#over) this.port.postMessage({ kind: "drop", id });
   });
@@ -133,7 +134,8 @@ export class Connection {
    * Calls a Python function in a worker.
    * @param {string} target "module:function", importable in a worker; "function" or
    *   "__main__:function" for one that was defined by `exec`
-   * @param {unknown[]} [args] plain data; typed arrays arrive as memoryviews
+   * @param {unknown[]} [args] plain data; typed arrays arrive as memoryviews, those over shared
+   *   memory as `SharedArray`
    * @param {RunOptions} [options]
    * @returns {Promise<any>} plain data; buffers as typed arrays
    */
@@ -164,9 +166,9 @@ export class Connection {
       this.port.postMessage(message, transfer);
       return;
     }
-    const { value, offsets } = lent(message.args, this.#arena);
+    const { value, memories, offsets } = lent(message.args, this.#arena, this.#names);
     try {
-      this.port.postMessage({ ...message, args: value }, transfer);
+      this.port.postMessage({ ...message, args: value, memories }, transfer);
     } catch (error) {
       for (const offset of offsets) this.#arena.free(offset);
       throw error;
@@ -252,13 +254,22 @@ export class Connection {
     else if (message.kind === "assets") this.#loaded(message.assets);
     else if (message.kind === "ready") this.#settle(0)?.resolve(message);
     else if (message.kind === "result") {
-      const { id, value } = message;
-      if (this.#arena) eachShared(value, (view) => this.#given.register(view, view.byteOffset));
-      this.#settle(id)?.resolve(value);
+      const { id, value, memories } = message;
+      this.#settle(id)?.resolve(this.#returned(value, memories));
     } else {
       const { id, name, message: text, pythonTraceback } = message;
       this.#settle(id)?.reject(new PyworkersError(name, text, pythonTraceback));
     }
+  }
+
+  /**
+   * @param {any} value
+   * @param {import("./lending.mjs").Named[]} [memories]
+   */
+  #returned(value, memories = []) {
+    if (!this.#arena) return value;
+    const given = (/** @type {any} */ view) => this.#given.register(view, view.byteOffset);
+    return returned(value, memories, this.#names, given);
   }
 
   /** @param {string} reason */

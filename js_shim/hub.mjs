@@ -87,16 +87,11 @@ class Hub {
     if (link instanceof RingLink) {
       const memory = channelMemory();
       this.channels.set(peer, memory);
-      const channel = { memory, hub: link.hub, arena: link.arena.memory };
-      if (canWaitAsync) {
-        link.open(peer, memory);
-        broker.spawn({ peer, name, channel, archive });
-      } else {
-        const { port1, port2 } = new MessageChannel();
-        link.open(peer, memory, port1);
-        broker.ondied = () => link.ownBell.told();
-        broker.spawn({ peer, name, channel: { ...channel, port: port2 }, archive });
-      }
+      const { port1, port2 } = new MessageChannel();
+      const channel = { memory, hub: link.hub, arena: link.arena.memory, port: port2 };
+      link.open(peer, memory, port1);
+      broker.ondied = () => link.ownBell.told();
+      broker.spawn({ peer, name, channel, archive });
     } else {
       const { port1, port2 } = new MessageChannel();
       link.open(peer, port1);

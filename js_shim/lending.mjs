@@ -1,10 +1,11 @@
 /**
- * Typed arrays on their way between a page and its hub, by way of the arena.
+ * Typed arrays on their way between a page and its hub, by way of shared memory.
  *
  * Owns what becomes of typed arrays in a message, wherever they stand in it. Knows nothing of the
  * messages. A view of shared memory is posted as such, without its bytes: so a page copies a large
  * array into the arena and posts the view, and a view of the arena that it was given stands for
- * the array that Python knows.
+ * the array that Python knows. Memory that the page has made itself gets a name there, as each
+ * message that it goes through makes another object of it; the names go beside the views.
  */
 
 import { PAGE } from "./arena.mjs";
@@ -17,16 +18,24 @@ const CODES = new Map(
   Object.entries(ARRAYS).map(([code, Type]) => [/** @type {Function} */ (Type), code]),
 );
 
-/** A view of the arena, as Python is told of it. */
+/**
+ * Memory that a page has made, and its name there.
+ * @typedef {[buffer: SharedArrayBuffer, name: number]} Named
+ */
+
+/** A view of shared memory, as Python is told of it. */
 class Shared {
   /**
    * @param {any} view a typed array
    * @param {string} code of its elements, as in Python's struct
+   * @param {number} name of its memory in the page; 0: it is the arena
    */
-  constructor(view, code) {
+  constructor(view, code, name) {
     this.offset = view.byteOffset;
     this.count = view.length;
     this.code = code;
+    this.name = name;
+    this.buffer = view.buffer;
   }
 
   get [Symbol.toStringTag]() {
@@ -65,16 +74,70 @@ function withViews(value, replaced, seen = new Map()) {
 }
 
 /**
- * In a page: copies large typed arrays into the arena, as far as it has room.
+ * @param {Map<SharedArrayBuffer, number>} memories
+ * @returns {Named[] | undefined}
+ */
+const entries = (memories) => (memories.size > 0 ? [...memories] : undefined);
+
+/** In a page: the names of the shared memory that it has made and given to its hub. */
+export class Names {
+  /** @type {WeakMap<SharedArrayBuffer, number>} */
+  #names = new WeakMap();
+  /** @type {Map<number, WeakRef<SharedArrayBuffer>>} */
+  #buffers = new Map();
+  #last = 0;
+  #dropped = new FinalizationRegistry((/** @type {number} */ name) => {
+    if (!this.#buffers.get(name)?.deref()) this.#buffers.delete(name);
+  });
+
+  /** @param {SharedArrayBuffer} buffer */
+  nameOf(buffer) {
+    return this.#names.get(buffer) ?? this.#note(buffer, ++this.#last);
+  }
+
+  /**
+   * @param {number} name
+   * @param {SharedArrayBuffer} buffer as it came back from the hub
+   * @returns {SharedArrayBuffer} the one that was given, unless the page has dropped it
+   */
+  original(name, buffer) {
+    const known = this.#buffers.get(name)?.deref();
+    if (!known) this.#note(buffer, name);
+    return known ?? buffer;
+  }
+
+  /**
+   * @param {SharedArrayBuffer} buffer
+   * @param {number} name
+   */
+  #note(buffer, name) {
+    this.#names.set(buffer, name);
+    this.#buffers.set(name, new WeakRef(buffer));
+    this.#dropped.register(buffer, name);
+    return name;
+  }
+}
+
+/**
+ * In a page: copies large typed arrays into the arena, as far as it has room, and names the memory
+ * of those that are shared already.
  * @param {any} value
  * @param {import("./arena.mjs").Arena} arena
- * @returns {{value: any, offsets: number[]}} what to post; `offsets` are to be freed if it is not
+ * @param {Names} names
+ * @returns {{value: any, memories: Named[] | undefined, offsets: number[]}} what to post; `offsets`
+ *   are to be freed if it is not
  */
-export function lent(value, arena) {
+export function lent(value, arena, names) {
   /** @type {number[]} */
   const offsets = [];
+  /** @type {Map<SharedArrayBuffer, number>} */
+  const memories = new Map();
   const posted = withViews(value, (view) => {
-    if (view.byteLength < MIN_BYTES || !(view.buffer instanceof ArrayBuffer)) return view;
+    if (!(view.buffer instanceof ArrayBuffer)) {
+      if (!arena.isSameAs(view.buffer)) memories.set(view.buffer, names.nameOf(view.buffer));
+      return view;
+    }
+    if (view.byteLength < MIN_BYTES) return view;
     const offset = arena.allocate(view.byteLength, PAGE);
     if (offset === 0) return view;
     offsets.push(offset);
@@ -83,29 +146,63 @@ export function lent(value, arena) {
     copy.set(view);
     return copy;
   });
-  return { value: posted, offsets };
+  return { value: posted, memories: entries(memories), offsets };
 }
 
 /**
- * In a hub: finds the views of the arena; other shared memory becomes a copy.
+ * In a hub: finds the views of shared memory.
  * @param {any} value
+ * @param {Named[]} memories that came with it
  * @param {import("./arena.mjs").Arena} arena
+ * @throws {TypeError} one is of memory that has no name
  */
-export function received(value, arena) {
+export function received(value, memories, arena) {
+  const names = new Map(memories);
   return withViews(value, (view, code) => {
     if (view.buffer instanceof ArrayBuffer) return view;
-    return arena.isSameAs(view.buffer) ? new Shared(view, code) : view.slice();
+    if (arena.isSameAs(view.buffer)) return new Shared(view, code, 0);
+    const name = names.get(view.buffer) ?? 0;
+    if (!(Number.isSafeInteger(name) && name > 0)) {
+      throw new TypeError("a view of shared memory came without a name");
+    }
+    return new Shared(view, code, name);
   });
 }
 
 /**
- * In a page: finds the views of the arena in what a hub has sent.
+ * In a hub: names the memory that the page has made, in what it is sent.
  * @param {any} value
- * @param {(view: any) => void} found
+ * @param {import("./memories.mjs").Memories} memories
+ * @returns {Named[] | undefined}
  */
-export function eachShared(value, found) {
+export function named(value, memories) {
+  /** @type {Map<SharedArrayBuffer, number>} */
+  const found = new Map();
   withViews(value, (view) => {
-    if (!(view.buffer instanceof ArrayBuffer)) found(view);
+    const name = memories.nameOf(view.buffer);
+    if (name !== undefined) found.set(view.buffer, name);
     return view;
+  });
+  return entries(found);
+}
+
+/**
+ * In a page: puts its own memory in the place of what came back from the hub.
+ * @param {any} value
+ * @param {Named[]} memories that came with it
+ * @param {Names} names
+ * @param {(view: any) => void} found gets each view of the arena
+ */
+export function returned(value, memories, names, found) {
+  const known = new Map(memories);
+  return withViews(value, (view) => {
+    if (view.buffer instanceof ArrayBuffer) return view;
+    const name = known.get(view.buffer);
+    if (name === undefined) {
+      found(view);
+      return view;
+    }
+    const buffer = names.original(name, view.buffer);
+    return new view.constructor(buffer, view.byteOffset, view.length);
   });
 }

@@ -204,7 +204,9 @@ export class Link {
         state.lost = `it sent a malformed frame: of ${length} bytes, where ${left} are`;
         break;
       }
-      if ((source.word(from + 4) & 0xff) === Kind.CHUNK) {
+      const kind = source.word(from + 4) & 0xff;
+      if (kind === Kind.OBJECT && this.awaits(source.word(from + 12))) break;
+      if (kind === Kind.CHUNK) {
         const bytes = new Uint8Array(length);
         source.copy(bytes, from);
         this.chunk(state, bytes);
@@ -250,6 +252,14 @@ export class Link {
       await this.bell();
       await callback();
     }
+  }
+
+  /**
+   * Says whether an OBJECT frame, and all behind it, has to wait for what it stands for.
+   * @param {number} _id of the object
+   */
+  awaits(_id) {
+    return false;
   }
 
   /**

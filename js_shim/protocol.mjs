@@ -55,6 +55,7 @@ export const MESSAGES = Object.freeze({
     args: "array",
     priority: "count?",
     timeout: "number?",
+    memories: "array?",
   },
   exec: { id: "id", source: "string", filename: "string", argv: "strings?" },
   warm: { id: "id" },
@@ -63,7 +64,7 @@ export const MESSAGES = Object.freeze({
   // hub to page
   assets: { assets: "object" },
   ready: { mode: "string", reason: "string", arena: "object?" },
-  result: { id: "id", value: "any" },
+  result: { id: "id", value: "any", memories: "array?" },
   error: { id: "id", name: "string", message: "string", pythonTraceback: "string" },
   progress: { id: "id", done: "number", total: "number?", message: "string" },
   output: { id: "id?", stream: "string", text: "string" },

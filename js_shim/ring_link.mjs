@@ -2,12 +2,15 @@
  * Channels through rings in shared memory, and bulk parts through the arena.
  *
  * Owns the backlog of what a full ring did not take, the streaming of parts for which the arena
- * has no room, and blocking. Knows nothing of what the frames mean.
+ * has no room, and blocking. Knows nothing of what the frames mean, but that an OBJECT frame to a
+ * worker names memory that comes through a port, as no ring can carry it: it waits in the ring, and
+ * so does all behind it, until the memory is there.
  */
 
 import { CHUNK_BYTES, header, Link, newPeer, padded, withBytes } from "./link.mjs";
+import { Memories } from "./memories.mjs";
 import { HEADER_BYTES, Kind } from "./protocol.mjs";
-import { openChannel } from "./ring.mjs";
+import { canWaitAsync, openChannel } from "./ring.mjs";
 
 /** No heap of WebAssembly holds more. */
 const MAX_PART_BYTES = 2 ** 32;
@@ -22,7 +25,9 @@ const MAX_PART_BYTES = 2 ** 32;
  *   channel: ReturnType<typeof openChannel>,
  *   backlog: Waiting[],
  *   filled: Map<number, number>,
- * }} RingPeer `filled`: bytes of each unfinished part that have arrived, by token
+ *   port: MessagePort | undefined,
+ * }} RingPeer `filled`: bytes of each unfinished part that have arrived, by token; `port`: for
+ *   memory, and for bells where there is no waitAsync
  */
 
 /**
@@ -43,6 +48,11 @@ export class RingLink extends Link {
     this.hub = hub;
     this.ownBell = bell;
     this.end = end;
+    /** Beside the arena, what a page has given. */
+    this.memories = new Memories();
+    /** The memory for which the next frame waits; 0 none. */
+    this.awaited = 0;
+    this.arrived = () => {};
     /** @type {[number, RingPeer][]} */
     this.order = [];
     /** The bell's count before the last look at the rings: what rang since was not seen. */
@@ -56,16 +66,49 @@ export class RingLink extends Link {
   /**
    * @param {number} peer
    * @param {SharedArrayBuffer} memory
-   * @param {MessagePort} [port] for bells, where there is no waitAsync
+   * @param {MessagePort} [port]
    */
   open(peer, memory, port) {
-    const channel = openChannel(memory, this.hub, this.end, port);
-    if (port) port.onmessage = () => this.ownBell.told();
-    this.peers.set(peer, { ...newPeer(), channel, backlog: [], filled: new Map() });
+    const channel = openChannel(memory, this.hub, this.end, canWaitAsync ? undefined : port);
+    // In Node, who listens is kept alive by it: a hub with waitAsync hears nothing here.
+    if (port && (this.end === "worker" || !canWaitAsync)) {
+      port.onmessage = ({ data }) => {
+        // What rings a bell is undefined; Node hands on null.
+        if (data) this.#receivedMemory(data);
+        else this.ownBell.told();
+      };
+    }
+    this.peers.set(peer, { ...newPeer(), channel, backlog: [], filled: new Map(), port });
     this.order = [...this.peers];
   }
 
-  /** @param {number} peer */
+  /**
+   * The hub sends memory, ahead of the OBJECT frame that will name it.
+   * @param {number} peer
+   * @param {number} id
+   */
+  lend(peer, id) {
+    const { buffer } = this.memories.get(id);
+    this.peers.get(peer)?.port?.postMessage({ id, buffer });
+  }
+
+  /** @param {{id: number, buffer: SharedArrayBuffer}} message */
+  #receivedMemory({ id, buffer }) {
+    this.memories.set(id, buffer);
+    this.arrived();
+  }
+
+  /** @param {number} id */
+  awaits(id) {
+    if (this.end === "hub" || this.memories.has(id)) return false;
+    this.awaited = id;
+    return true;
+  }
+
+  /**
+   * Leaves its port open: the last message there may be the one that tells of a bell.
+   * @param {number} peer
+   */
   close(peer) {
     super.close(peer);
     this.order = [...this.peers];
@@ -290,7 +333,8 @@ export class RingLink extends Link {
   /**
    * Fills the inbox.
    * @param {number} milliseconds how long to block while nothing is there; 0 only looks
-   * @returns {number} bytes in the inbox; 0 when the time is over
+   * @returns {number} bytes in the inbox; 0 when the time is over, or only a turn of the event
+   *   loop can bring more
    */
   receive(milliseconds) {
     let length = this.#drain();
@@ -298,7 +342,7 @@ export class RingLink extends Link {
     const end = performance.now() + milliseconds;
     for (;;) {
       const left = end - performance.now();
-      if (left <= 0) return 0;
+      if (left <= 0 || this.awaited) return 0;
       this.ownBell.wait(this.seen, left);
       length = this.#drain();
       if (length > 0) return length;
@@ -306,6 +350,12 @@ export class RingLink extends Link {
   }
 
   async bell() {
+    if (this.awaited && !this.memories.has(this.awaited)) {
+      await new Promise((resolve) => {
+        this.arrived = () => resolve(undefined);
+      });
+      return;
+    }
     for (const state of this.peers.values()) {
       if (state.channel.incoming.readable() > 0) return;
       if (!state.reported && state.channel.obituary() !== undefined) return;
@@ -317,6 +367,7 @@ export class RingLink extends Link {
   #drain() {
     const { order } = this;
     this.seen = this.ownBell.count();
+    this.awaited = 0;
     let at = 0;
     for (let i = 0; i < order.length; i++) {
       const [peer, state] = /** @type {[number, RingPeer]} */ (

@@ -12,7 +12,7 @@ import { Broker, RemoteBroker, serveBroker } from "./broker.mjs";
 import { Cells } from "./cells.mjs";
 import { shim } from "./hub.mjs";
 import { Keeper, runMaker } from "./keeper.mjs";
-import { received } from "./lending.mjs";
+import { named, received } from "./lending.mjs";
 import { PortLink } from "./port_link.mjs";
 import { checked, PROTOCOL_VERSION } from "./protocol.mjs";
 import { bury, Doorbell } from "./ring.mjs";
@@ -140,23 +140,27 @@ async function runHub({ site, page, broker }, fatal) {
     const measured = { phases: stopwatch.phases, files: assets.files };
     const offered = { ...shim, broker: new RemoteBroker(broker), measured };
     pyodide.registerJsModule("_pyworkers_shim", offered);
+    /** @type {RingLink | undefined} where memory is shared with the page */
+    let link;
     const reply = (
       /** @type {number} */ id,
       /** @type {any} */ value,
       /** @type {any[]} */ transfer = [],
-    ) => page.postMessage({ kind: "result", id, value }, transfer);
-    /** @type {Arena | undefined} */
-    let arena;
+    ) => {
+      const memories = link && named(value, link.memories);
+      page.postMessage({ kind: "result", id, value, memories }, transfer);
+    };
     const { run, serve } = pyodide.pyimport("pyworkers._page").converse(page, reply);
     stopwatch.lap("import");
     page.onmessage = (/** @type {MessageEvent} */ { data }) => {
       try {
         const message = checked(data, ["configure", "run", "exec", "warm", "cancel", "drop"]);
-        if (message.kind === "configure") arena = serve(message);
+        if (message.kind === "configure") link = serve(message);
         else if (message.kind !== "run") serve(message);
         else {
-          const { id, target, args, priority, timeout } = message;
-          run(id, target, arena ? received(args, arena) : args, priority, timeout);
+          const { id, target, args, priority, timeout, memories = [] } = message;
+          const given = link ? received(args, memories, link.arena) : args;
+          run(id, target, given, priority, timeout);
         }
       } catch (error) {
         if (isDead(pyodide)) return fatal(describe(error));

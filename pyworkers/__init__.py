@@ -9,10 +9,11 @@ The layers, each of which imports only from those below it::
     _output                                        what they stand on
     _events, _trace                                what it tells
     _scheduler, _standby                           pure decisions
-    _policies, _lanes, _scaling, _statistics       what they follow and count
+    _policies, _lanes, _scaling, _rate, _statistics
+                                                   what they follow and count
     _store, _environment, _mirror                  what outlives a task; what workers find as here
     _arena                                         shared memory
-    _codec                                         payloads
+    _codec, _compression                           payloads
     _channels                                      how frames travel
     _protocol                                      frames
     _env, _boot_report                             what this place can do, and how it started

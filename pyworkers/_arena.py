@@ -1,6 +1,7 @@
 """Memory that all interpreters of a hub reach: bytes in, bytes out, numbers one at a time.
 
-Owns the copying between a Python heap and the arena. Knows nothing of what is kept there. Where
+Owns the copying between a Python heap and shared memory. Knows nothing of what is kept there. What
+a page has made itself lies beside the arena, and has an odd number where that has offsets. Where
 there are no other interpreters (mode inline), this one's own heap stands in.
 """
 
@@ -88,11 +89,12 @@ class Arena(Protocol):
     def read(self, offset: int, position: int, length: int, frozen: bool) -> bytes | bytearray:
         """Copies bytes out: into a ``bytes`` if it shall be frozen, else into a ``bytearray``."""
 
-    def cells(self, offset: int, length: int, code: str) -> Cells:
-        """Returns the numbers at an offset.
+    def cells(self, offset: int, position: int, length: int, code: str) -> Cells:
+        """Returns the numbers at a position behind an offset.
 
         Args:
             offset: of ``allocate``.
+            position: in bytes.
             length: in bytes.
             code: their type, as in ``struct``.
         """
@@ -101,19 +103,25 @@ class Arena(Protocol):
         """Returns how much is in use now."""
 
 
+def is_beside(offset: int) -> bool:
+    """Says whether this is the number of something that a page has made, beside the arena."""
+    return offset & 1 == 1
+
+
 class SharedArena:
-    """The arena of the shim.
+    """The arena of the shim, and what lies beside it.
 
     Args:
-        shim: an Arena of ``js_shim/arena.mjs``.
+        link: a RingLink of ``js_shim/ring_link.mjs``, which has the arena, and what lies beside it.
         keeper: frees what this interpreter owns and tells how much is in use: a hub's Hub of
             ``js_shim/hub.mjs``, in a worker the arena itself.
         make_cells: makes a Cells of ``js_shim/cells.mjs``.
         owner: the number of this worker, or HUB.
     """
 
-    def __init__(self, shim: Any, keeper: Any, make_cells: Any, owner: int) -> None:
-        self.shim = shim
+    def __init__(self, link: Any, keeper: Any, make_cells: Any, owner: int) -> None:
+        self.link = link
+        self.shim = link.arena
         self._keeper = keeper
         self._make_cells = make_cells
         self._owner = owner
@@ -136,20 +144,44 @@ class SharedArena:
         return offset
 
     def free(self, offset: int) -> None:
-        self._keeper.free(offset)
+        if is_beside(offset):
+            self.link.memories.delete(offset)
+        else:
+            self._keeper.free(offset)
+
+    def add(self, buffer: Any, name: int) -> int:
+        """Takes in what a page has made, beside the arena.
+
+        Args:
+            buffer: a SharedArrayBuffer.
+            name: by which the page knows it.
+        """
+        return int(self.link.memories.add(buffer, name))
+
+    def lend(self, offset: int, peer: int) -> None:
+        """Sends a worker what lies beside the arena; an OBJECT frame has to follow."""
+        self.link.lend(peer, offset)
 
     def hand(self, offset: int, owner: int) -> None:
         self.shim.hand(offset, owner, HUB)
 
+    def _place(self, offset: int) -> tuple[Any, int]:
+        if is_beside(offset):
+            return self.link.memories.get(offset), 0
+        return self.shim, offset
+
     def write(self, offset: int, position: int, data: Any) -> None:
         if len(data):
-            self.shim.bytes(offset + position, len(data)).assign(data)
+            memory, start = self._place(offset)
+            memory.bytes(start + position, len(data)).assign(data)
 
     def read(self, offset: int, position: int, length: int, frozen: bool) -> bytes | bytearray:
-        return _js.copied(self.shim.bytes(offset + position, length), length, frozen)
+        memory, start = self._place(offset)
+        return _js.copied(memory.bytes(start + position, length), length, frozen)
 
-    def cells(self, offset: int, length: int, code: str) -> Cells:
-        cells: Cells = self._make_cells(self.shim, offset, length, code)
+    def cells(self, offset: int, position: int, length: int, code: str) -> Cells:
+        memory, start = self._place(offset)
+        cells: Cells = self._make_cells(memory, start + position, length, code)
         if code in "qQ":
             return WideCells(cells)
         return FloatCells(cells) if code in "fd" else cells
@@ -257,8 +289,9 @@ class LocalArena:
         part = memoryview(self._blocks[offset])[position : position + length]
         return bytes(part) if frozen else bytearray(part)
 
-    def cells(self, offset: int, length: int, code: str) -> Cells:
-        return LocalCells(memoryview(self._blocks[offset])[:length].cast(code))  # type: ignore[call-overload]
+    def cells(self, offset: int, position: int, length: int, code: str) -> Cells:
+        part = memoryview(self._blocks[offset])[position : position + length]
+        return LocalCells(part.cast(code))  # type: ignore[call-overload]
 
     def statistics(self) -> ArenaStatistics:
         return ArenaStatistics(

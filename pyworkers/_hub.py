@@ -108,10 +108,9 @@ class ThreadStaff:
 
     def _open_store(self) -> Store:
         shim = self._shim
-        arena = getattr(shim, "arena", None)
-        if arena is None:
+        if getattr(shim, "arena", None) is None:
             return SendingStore()
-        return ArenaStore(SharedArena(arena, shim, shim.Cells.new, HUB), is_hub=True)
+        return ArenaStore(SharedArena(shim.link, shim, shim.Cells.new, HUB), is_hub=True)
 
     def spawn(self, peer: int, name: str) -> None:
         self._shim.spawn(peer, name, _js.to_uint8array(start_archive()))

@@ -16,6 +16,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 from pyworkers import _codec
 from pyworkers._futures import Future
+from pyworkers._rate import TokenBucket
 
 T = TypeVar("T")
 
@@ -36,7 +37,8 @@ class Waiting(Protocol):
         """Waits without blocking."""
 
 
-Submit = Callable[[Callable[..., Any], tuple[Any, ...]], Future[Any]]
+Submit = Callable[[Callable[..., Any], tuple[Any, ...], float], Future[Any]]
+"""Submits a function with arguments; it does not start for so many seconds."""
 
 
 class _Stream(Generic[T]):
@@ -137,7 +139,9 @@ class Mapped(_Stream[T]):
 
     Without a chunk size, calls travel one by one until it is known how long one takes, then in
     chunks of about 10 ms; chunks are submitted as others are done, a few for each worker ahead.
-    Closing it, or an error, cancels the calls that do not run yet.
+    With a rate, each is submitted with the delay that keeps to it, and no more than there are
+    workers: what waits for a worker cannot keep to a rate. Closing it, or an error, cancels the
+    calls that do not run yet.
     """
 
     def __init__(
@@ -151,10 +155,17 @@ class Mapped(_Stream[T]):
         timeout: float | None,
         chunksize: int | None,
         buffersize: int | None,
+        rate: float | None,
     ) -> None:
         super().__init__(hub, timeout)
         self._submit = submit
         self._workers = workers
+        self._ahead = workers * _CHUNKS_PER_WORKER
+        self._bucket: TokenBucket | None = None
+        if rate is not None:
+            chunksize = chunksize or 1
+            self._ahead = workers
+            self._bucket = TokenBucket(rate, chunksize, time.monotonic())
         self._function = function
         self._call = _await_each if inspect.iscoroutinefunction(function) else _call_each
         self._length = length
@@ -190,15 +201,17 @@ class Mapped(_Stream[T]):
             self._filling = False
 
     def _submit_chunks(self) -> None:
-        ahead = self._workers * _CHUNKS_PER_WORKER
-        while not self._all_submitted and self._under_way < ahead and (room := self._room()) > 0:
+        while (
+            not self._all_submitted and self._under_way < self._ahead and (room := self._room()) > 0
+        ):
             calls = list(islice(self._calls, min(self._chunk(room), room)))
             if not calls:
                 self._all_submitted = True
                 break
             self._submitted += len(calls)
             self._under_way += 1
-            future = self._submit(self._call, (self._function, calls))
+            delay = self._bucket.take(len(calls), time.monotonic()) if self._bucket else 0.0
+            future = self._submit(self._call, (self._function, calls), delay)
             self._chunks.append(future)
             future.add_done_callback(partial(_tell, weakref.ref(self)))
 

@@ -240,13 +240,13 @@ _ARRAYS: Final = {
 }
 
 
-def from_page(value: Any, shared: Callable[[int, int, str], Any]) -> Any:
+def from_page(value: Any, shared: Callable[[Any], Any]) -> Any:
     """Converts a structured clone: objects to dicts, arrays to lists, buffers to memoryviews.
 
     Args:
         value: what the page sent.
-        shared: finds what a view of shared memory stands for: by offset, number of elements, and
-            their code as in ``struct``.
+        shared: finds what a view of shared memory stands for, by a ``Shared`` of
+            ``js_shim/lending.mjs``.
 
     Raises:
         TypeError: something in it is no plain data; the message names its type.
@@ -254,7 +254,7 @@ def from_page(value: Any, shared: Callable[[int, int, str], Any]) -> Any:
     return _plain(value.to_py() if isinstance(value, JsProxy) else value, shared)
 
 
-def _plain(value: Any, shared: Callable[[int, int, str], Any]) -> Any:
+def _plain(value: Any, shared: Callable[[Any], Any]) -> Any:
     """Converts what ``to_py`` leaves alone: null, ArrayBuffers, and views of shared memory."""
     if type(value) is list:
         return [_plain(item, shared) for item in value]
@@ -264,7 +264,7 @@ def _plain(value: Any, shared: Callable[[int, int, str], Any]) -> Any:
         return None if type(value).__name__ == "JsNull" else value
     kind = str(js.Object.prototype.toString.call(value))[len("[object ") : -1]
     if kind == "Shared":
-        return shared(value.offset, value.count, value.code)
+        return shared(value)
     if kind == "ArrayBuffer":
         return js.Uint8Array.new(value).to_py()
     raise TypeError(

@@ -1,13 +1,16 @@
-"""A hub's side of what a page shares with it: typed arrays, by way of the arena.
+"""A hub's side of what a page shares with it: typed arrays over shared memory.
 
-Owns what a view of shared memory stands for, in either direction. Knows nothing of messages.
+Owns what a view of shared memory stands for, in either direction: one of the arena, what the page
+has copied there or an array of Python's; one of other memory, an array that the page has made.
+Knows nothing of messages.
 """
 
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
 from pyworkers import _codec, _store
-from pyworkers._shared_array import SIZES, SharedArray
+from pyworkers._arena import SharedArena, is_beside
+from pyworkers._shared_array import SIZES, SharedArray, attach
 from pyworkers._store import ArenaStore, Block
 
 _PAGE: Final = 0x3FFFFFFE
@@ -50,20 +53,35 @@ class PageMemory:
     Args:
         mode: of the hub.
         store: of the hub.
+        arena: the same as the store's.
     """
 
-    def __init__(self, mode: str, store: ArenaStore) -> None:
+    def __init__(self, mode: str, store: ArenaStore, arena: SharedArena) -> None:
         self._mode = mode
         self._store = store
+        self._arena = arena
         self._given: dict[int, tuple[SharedArray, int]] = {}
         self._lent: WeakValueDictionary[int, Lent] = WeakValueDictionary()
+        self._named: WeakValueDictionary[int, Block] = WeakValueDictionary()
 
-    def found(self, offset: int, count: int, code: str) -> Lent | SharedArray:
+    def found(self, view: Any) -> Lent | SharedArray:
         """Returns what a view that came from the page stands for.
+
+        Args:
+            view: a ``Shared`` of ``js_shim/lending.mjs``.
 
         Raises:
             ValueError: it is a part of an array only.
         """
+        offset, count, code, name = view.offset, view.count, view.code, view.name
+        if name:
+            block = self._named.get(name)
+            if block is None:
+                block = self._named[name] = self._store.own(self._arena.add(view.buffer, name))
+            return attach(self._mode, block.id, offset, (count,), code)
+        return self._found_in_arena(offset, count, code)
+
+    def _found_in_arena(self, offset: int, count: int, code: str) -> Lent | SharedArray:
         given = self._given.get(offset)
         if given is not None:
             if given[0].size != count:
@@ -84,6 +102,8 @@ class PageMemory:
         """Returns the view by which the page sees a shared array; None for anything else."""
         if not isinstance(value, SharedArray):
             return None
+        if is_beside(value.id):  # the page's own
+            return value.page_view()
         _, times = self._given.get(value.id, (value, 0))
         self._given[value.id] = value, times + 1
         return value.page_view()

@@ -131,7 +131,7 @@ class Mirror:
             question = arena.allocate(QUESTION_BYTES)
         except ArenaFull:
             return {}
-        words = arena.cells(question, QUESTION_BYTES, "i")
+        words = arena.cells(question, 0, QUESTION_BYTES, "i")
         for index in range(3):
             words.set(index, 0)
         self._ask(question, name)
@@ -165,7 +165,7 @@ def answer(arena: SharedArena, peer: int, question: int, name: str) -> None:
     files = files_of(name)
     data = pickle.dumps(files, 5) if files else b""
     place = arena.give(data, peer) if data else 0
-    words = arena.cells(question, QUESTION_BYTES, "i")
+    words = arena.cells(question, 0, QUESTION_BYTES, "i")
     words.set(1, place)
     words.set(2, len(data))
     if words.compareExchange(0, ASKED, ANSWERED) == ASKED:

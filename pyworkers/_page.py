@@ -114,7 +114,7 @@ class Page:
         """Acts on a message; what goes wrong is answered.
 
         Returns:
-            After ``configure`` the arena of the shim, if memory is shared with the page.
+            After ``configure`` the link of the shim, if memory is shared with the page.
         """
         try:
             return self._handlers[message.kind](message)
@@ -139,10 +139,10 @@ class Page:
         reason = capabilities().reason if mode == capabilities().mode else "it was asked for"
         store = hub_for(mode).store
         if isinstance(store, ArenaStore) and isinstance(store.arena, SharedArena):
-            self._memory = PageMemory(mode, store)
-            shim = store.arena.shim
-            _js.post(self._port, "ready", mode=mode, reason=reason, arena=shim.memory)
-            return shim
+            self._memory = PageMemory(mode, store, store.arena)
+            link = store.arena.link
+            _js.post(self._port, "ready", mode=mode, reason=reason, arena=link.arena.memory)
+            return link
         _js.post(self._port, "ready", mode=mode, reason=reason)
         return None
 
@@ -150,9 +150,9 @@ class Page:
         if self._memory is not None:
             self._memory.drop(message.id)
 
-    def _shared(self, offset: int, count: int, code: str) -> Any:
+    def _shared(self, view: Any) -> Any:
         assert self._memory is not None  # the shim finds such views only where memory is shared
-        return self._memory.found(offset, count, code)
+        return self._memory.found(view)
 
     def _view(self, value: Any) -> Any:
         return None if self._memory is None else self._memory.view(value)

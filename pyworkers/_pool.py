@@ -423,17 +423,25 @@ class WorkerPool(Executor):
                 end()
             Path(path).write_text(trace.as_json())
 
-    def put(self, value: T) -> Ref[T]:
+    def put(self, value: T, *, compress_over: int | None = None) -> Ref[T]:
         """Keeps an object where every worker can read it, for tasks that share it.
 
         It is pickled once, now. In mode shared it lies in shared memory, and each task that is
         given the ``Ref`` reads it from there; in mode transfer it is sent once to each worker.
 
+        Args:
+            value: the object.
+            compress_over: bytes above which it is kept compressed, if that makes it smaller. It
+                saves memory, not time: each task that gets it decompresses it. None means never.
+
         Raises:
+            ValueError: ``compress_over`` is below 0.
             PayloadError: it cannot be pickled.
             ArenaFull: the shared memory has no room for it.
         """
-        return store_keep(self._mode, _codec.encode(value))
+        if compress_over is not None and compress_over < 0:
+            raise ValueError(f"compress_over must be 0 bytes or more, not {compress_over}")
+        return store_keep(self._mode, _codec.encode(value), compress_over)
 
     def map(
         self,
@@ -442,6 +450,7 @@ class WorkerPool(Executor):
         timeout: float | None = None,
         chunksize: int | None = None,
         buffersize: int | None = None,
+        rate: float | None = None,
     ) -> Mapped[T]:
         """Calls a function on many arguments, as ``map`` does.
 
@@ -457,9 +466,11 @@ class WorkerPool(Executor):
                 they take.
             buffersize: how many calls may be submitted whose results were not yielded; the
                 iterables are read further only as results are taken. None means no limit.
+            rate: how many calls a second may start at the most; they then travel one by one,
+                unless there is a chunksize, and a chunk starts at once. None means no limit.
 
         Raises:
-            ValueError: chunksize or buffersize is below 1.
+            ValueError: chunksize or buffersize is below 1, or the rate is not above 0.
             TypeError: buffersize is no integer.
             RuntimeError: the pool is shut down.
             BrokenWorkerPool: the pool is broken.
@@ -470,6 +481,8 @@ class WorkerPool(Executor):
             raise TypeError("buffersize must be an integer or None")
         if buffersize is not None and buffersize < 1:
             raise ValueError(f"buffersize must be at least 1, not {buffersize}")
+        if rate is not None and not 0 < rate < math.inf:
+            raise ValueError(f"rate must be more than 0 calls a second, not {rate}")
         self._engine.check_open()
         engine = self._engine
         calls: Iterable[tuple[Any, ...]] = zip(*iterables, strict=False)
@@ -478,7 +491,9 @@ class WorkerPool(Executor):
             calls = list(calls)
             length = len(calls)
         return Mapped(
-            lambda function, args: engine.submit(function, args, {}, DEFAULT_PRIORITY, None),
+            lambda function, args, delay: engine.submit(
+                function, args, {}, DEFAULT_PRIORITY, None, delay=delay
+            ),
             self.max_workers,
             self._hub,
             fn,
@@ -487,6 +502,7 @@ class WorkerPool(Executor):
             timeout,
             chunksize,
             buffersize,
+            rate,
         )
 
     def group(self) -> TaskGroup:

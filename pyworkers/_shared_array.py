@@ -51,7 +51,8 @@ class SharedArray(_codec.Handle):
     """An array of numbers in shared memory, zero at first.
 
     Give it to tasks as any argument: what arrives is the same array, not a copy, and may be kept
-    there for later tasks. It is freed when no interpreter uses it any more.
+    there for later tasks. It is freed when no interpreter uses it any more. A typed array over a
+    SharedArrayBuffer of a page comes as one, too.
 
     Python can only compute with what lies in its own memory, so numbers are copied:
 
@@ -77,7 +78,7 @@ class SharedArray(_codec.Handle):
         ArenaFull: there is no room.
     """
 
-    __slots__ = ("__weakref__", "_block", "_cells", "_code", "_mode", "_store", "shape")
+    __slots__ = ("__weakref__", "_at", "_block", "_cells", "_code", "_mode", "_store", "shape")
 
     def __init__(
         self,
@@ -106,18 +107,19 @@ class SharedArray(_codec.Handle):
         size = math.prod(lengths) * SIZES[code]
         block = store.own(store.arena.allocate(size))
         _zero(store, block.id, size)
-        self._open(mode, store, block, lengths, code)
+        self._open(mode, store, block, 0, lengths, code)
 
     def _open(
-        self, mode: str, store: ArenaStore, block: Block, shape: tuple[int, ...], code: str
+        self, mode: str, store: ArenaStore, block: Block, at: int, shape: tuple[int, ...], code: str
     ) -> None:
         self._mode = mode
         self._store = store
         self._block = block
+        self._at = at
         self._code = code
         self.shape = shape
         """Lengths of the dimensions."""
-        self._cells = store.arena.cells(block.id, self.nbytes, code)
+        self._cells = store.arena.cells(block.id, at, self.nbytes, code)
 
     @property
     def id(self) -> int:
@@ -160,7 +162,7 @@ class SharedArray(_codec.Handle):
         return f"<SharedArray {self.shape} of {self.dtype}, mode {self._mode}>"
 
     def reduced(self) -> tuple[Any, ...]:
-        return attach, (self._mode, self._block.id, self.shape, self._code)
+        return attach, (self._mode, self._block.id, self._at, self.shape, self._code)
 
     def read(self, start: int = 0, stop: int | None = None) -> memoryview:
         """Copies rows out.
@@ -175,7 +177,8 @@ class SharedArray(_codec.Handle):
         """
         start, stop = self._rows(start, stop)
         row = self._row_bytes
-        data = self._store.arena.read(self._block.id, start * row, (stop - start) * row, False)
+        at, length = self._at + start * row, (stop - start) * row
+        data = self._store.arena.read(self._block.id, at, length, False)
         return _codec.view(data, self._code, (stop - start, *self.shape[1:]))
 
     def write(self, values: Any, start: int = 0) -> None:
@@ -203,7 +206,10 @@ class SharedArray(_codec.Handle):
                 f"{len(data) // SIZES[self._code]} numbers from row {start} on do not fit into "
                 f"{self!r}"
             )
-        self._store.arena.write(self._block.id, start * self._row_bytes, data)
+        self._write(start, data)
+
+    def _write(self, start: int, data: memoryview) -> None:
+        self._store.arena.write(self._block.id, self._at + start * self._row_bytes, data)
 
     def _encoded(self, values: Any) -> memoryview:
         try:
@@ -243,7 +249,7 @@ class SharedArray(_codec.Handle):
             data = self._encoded(value)
             if len(data) != (stop - start) * self._row_bytes:
                 raise ValueError(f"{len(data)} bytes cannot be assigned to rows {start} to {stop}")
-            self._store.arena.write(self._block.id, start * self._row_bytes, data)
+            self._write(start, data)
         else:
             self._cells.set(self._flat(index), self._checked(value))
 
@@ -361,10 +367,18 @@ def _zero(store: ArenaStore, id: int, size: int) -> None:
         store.arena.write(id, at, zeros[: size - at])
 
 
-def attach(mode: str, id: int, shape: tuple[int, ...], code: str) -> SharedArray:
-    """Finds an array that a pickle names."""
+def attach(mode: str, id: int, at: int, shape: tuple[int, ...], code: str) -> SharedArray:
+    """Finds an array that a pickle names.
+
+    Args:
+        mode: of the store.
+        id: of the memory there.
+        at: where in it the array begins, in bytes.
+        shape: of the array.
+        code: of its numbers, as in ``struct``.
+    """
     store = _store.stores[mode]
     assert isinstance(store, ArenaStore)
     result = SharedArray.__new__(SharedArray)
-    result._open(mode, store, store.attach(id), shape, code)
+    result._open(mode, store, store.attach(id), at, shape, code)
     return result

@@ -11,8 +11,9 @@ of these:
   tells by RELEASE that it does not, or is gone.
 
 A worker that is told of a handle thus always finds what it stands for. Where memory is shared,
-both ends look at the arena. In mode transfer the hub sends an object ahead of the first task of
-each worker that needs it, and tells it when it can forget it.
+both ends look at the arena. What is not there, an object in mode transfer or memory that a page has
+made, is sent by the hub ahead of the first task of each worker that needs it; when the worker can
+forget it, it is told.
 """
 
 import itertools
@@ -22,8 +23,9 @@ from collections.abc import Iterable
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from pyworkers import _codec
-from pyworkers._arena import Arena, ArenaStatistics
+from pyworkers._arena import Arena, ArenaStatistics, SharedArena, is_beside
 from pyworkers._codec import Encoded, Handle
+from pyworkers._compression import Packing, packed, unpacked
 from pyworkers.errors import PayloadError
 
 T = TypeVar("T")
@@ -32,6 +34,8 @@ _ALIGNMENT: Final = 16
 
 Layout = tuple[tuple[int, bool], ...]
 """Length of the pickle and of each of its buffers, and whether it is frozen."""
+
+_NOTHING: Final[Encoded] = (b"", [], ())
 
 Buffers = list[bytes | bytearray]
 
@@ -46,6 +50,40 @@ class Block:
 
     def __init__(self, id: int) -> None:
         self.id = id
+
+
+class _Deliveries:
+    """Which worker was sent what."""
+
+    def __init__(self) -> None:
+        self._sent: dict[int, set[int]] = {}
+        self._forgotten: deque[tuple[int, int]] = deque()
+
+    def is_new(self, peer: int, id: int) -> bool:
+        """Says whether a worker was not sent something yet; from now on it was."""
+        sent = self._sent.setdefault(peer, set())
+        if id in sent:
+            return False
+        sent.add(id)
+        return True
+
+    def drop(self, id: int) -> None:
+        """Notes that nobody needs something any more."""
+        for peer, ids in self._sent.items():
+            if id in ids:
+                ids.discard(id)
+                self._forgotten.append((peer, id))
+
+    def peer_lost(self, peer: int) -> None:
+        self._sent.pop(peer, None)
+
+    def forgotten(self) -> list[tuple[int, int]]:
+        found = []
+        while self._forgotten:  # garbage collection may add to it at any time
+            peer, id = self._forgotten.popleft()
+            if peer in self._sent:
+                found.append((peer, id))
+        return found
 
 
 class _Store(Protocol):
@@ -92,6 +130,7 @@ class ArenaStore:
         """A block was attached or given up since somebody cleared this."""
         self._blocks: weakref.WeakValueDictionary[int, Block] = weakref.WeakValueDictionary()
         self._held: dict[tuple[int, int], tuple[Handle, ...]] = {}
+        self._deliveries = _Deliveries()
 
     def put(self, encoded: Encoded) -> tuple[Block, Layout]:
         id, layout = self.write(encoded)
@@ -119,8 +158,12 @@ class ArenaStore:
     def own(self, id: int) -> Block:
         """Takes responsibility for an offset: it is freed with the block that is returned."""
         block = self._blocks[id] = Block(id)
-        weakref.finalize(block, self.arena.free, id).atexit = False
+        weakref.finalize(block, self._free, id).atexit = False
         return block
+
+    def _free(self, id: int) -> None:
+        self.arena.free(id)
+        self._deliveries.drop(id)
 
     def attach(self, id: int) -> Block:
         """Returns the right to use what a pickle names.
@@ -153,13 +196,31 @@ class ArenaStore:
         return parts[0], parts[1:]
 
     def missing(self, peer: int, handles: Iterable[Handle]) -> list[tuple[int, Encoded]]:
-        return []
+        found: list[tuple[int, Encoded]] = []
+        self._lend(peer, handles, found)
+        return found
+
+    def _lend(
+        self, peer: int, named: Iterable[Handle | Block], found: list[tuple[int, Encoded]]
+    ) -> None:
+        for each in named:
+            if isinstance(each, Ref):
+                self._lend(peer, each._inner, found)
+            elif is_beside(each.id) and self._deliveries.is_new(peer, each.id):
+                assert isinstance(self.arena, SharedArena)
+                self.arena.lend(each.id, peer)
+                found.append((each.id, _NOTHING))
+
+    def forget(self, id: int) -> None:
+        """Drops, in a worker, what the hub has dropped."""
+        self.arena.free(id)
 
     def peer_lost(self, peer: int) -> None:
         self._held = {key: handles for key, handles in self._held.items() if key[0] != peer}
+        self._deliveries.peer_lost(peer)
 
     def forgotten(self) -> list[tuple[int, int]]:
-        return []
+        return self._deliveries.forgotten()
 
     def statistics(self) -> ArenaStatistics | None:
         return self.arena.statistics()
@@ -171,8 +232,7 @@ class SendingStore:
     def __init__(self) -> None:
         self._ids = itertools.count(1)
         self._objects: dict[int, Encoded] = {}
-        self._sent: dict[int, set[int]] = {}
-        self._forgotten: deque[tuple[int, int]] = deque()
+        self._deliveries = _Deliveries()
 
     def put(self, encoded: Encoded) -> tuple[Block, Layout]:
         data, buffers, handles = encoded
@@ -192,39 +252,29 @@ class SendingStore:
 
     def _drop(self, id: int) -> None:
         del self._objects[id]
-        for peer, ids in self._sent.items():
-            if id in ids:
-                ids.discard(id)
-                self._forgotten.append((peer, id))
+        self._deliveries.drop(id)
 
     def load(self, id: int, layout: Layout) -> tuple[bytes | bytearray, Buffers]:
         data, buffers, _ = self._objects[id]
         return data, [bytes(part) if part.readonly else bytearray(part) for part in buffers]
 
     def missing(self, peer: int, handles: Iterable[Handle]) -> list[tuple[int, Encoded]]:
-        sent = self._sent.setdefault(peer, set())
         found: list[tuple[int, Encoded]] = []
         for handle in handles:
-            if isinstance(handle, Ref) and handle.id not in sent:
-                sent.add(handle.id)
+            if isinstance(handle, Ref) and self._deliveries.is_new(peer, handle.id):
                 encoded = self._objects[handle.id]
                 found += self.missing(peer, encoded[2])
                 found.append((handle.id, encoded))
         return found
 
     def peer_lost(self, peer: int) -> None:
-        self._sent.pop(peer, None)
+        self._deliveries.peer_lost(peer)
 
     def let_go(self, peer: int, task: int) -> tuple[Handle, ...]:
         return ()
 
     def forgotten(self) -> list[tuple[int, int]]:
-        found = []
-        while self._forgotten:  # garbage collection may add to it at any time
-            peer, id = self._forgotten.popleft()
-            if peer in self._sent:
-                found.append((peer, id))
-        return found
+        return self._deliveries.forgotten()
 
     def statistics(self) -> ArenaStatistics | None:
         return None
@@ -245,17 +295,36 @@ class Ref(Handle, Generic[T]):
     needs it any more.
     """
 
-    __slots__ = ("__weakref__", "_block", "_inner", "_layout", "_mode", "size")
+    __slots__ = (
+        "__weakref__",
+        "_block",
+        "_inner",
+        "_layout",
+        "_mode",
+        "_packing",
+        "size",
+        "stored",
+    )
 
     def __init__(
-        self, mode: str, block: Block, layout: Layout, inner: Iterable[object], size: int
+        self,
+        mode: str,
+        block: Block,
+        layout: Layout,
+        inner: Iterable[Handle | Block],
+        size: int,
+        stored: int | None = None,
+        packing: Packing = (),
     ) -> None:
         self._mode = mode
         self._block = block
         self._layout = layout
+        self._packing = packing
         self._inner = tuple(inner)
         self.size = size
         """How many bytes its pickle and its buffers have."""
+        self.stored = size if stored is None else stored
+        """How many bytes are kept for them: fewer where they are compressed."""
 
     @property
     def id(self) -> int:
@@ -273,27 +342,47 @@ class Ref(Handle, Generic[T]):
         Raises:
             PayloadError: it cannot be unpickled here.
         """
-        value: T = _load(self._mode, self.id, self._layout)
+        value: T = _load(self._mode, self.id, self._layout, self._packing)
         return value
 
     def reduced(self) -> tuple[Any, ...]:
-        return _load, (self._mode, self.id, self._layout)
+        return _load, (self._mode, self.id, self._layout, self._packing)
 
     def __repr__(self) -> str:
-        return f"<Ref {self.id}: {self.size} bytes, mode {self._mode}>"
+        kept = ""
+        if self._packing:
+            kept = f" compressed to {self.stored} ({self.stored / self.size:.0%})"
+        return f"<Ref {self.id}: {self.size} bytes{kept}, mode {self._mode}>"
 
 
-def keep(mode: str, encoded: Encoded) -> Ref[Any]:
+def keep(mode: str, encoded: Encoded, compress_over: int | None = None) -> Ref[Any]:
     """Keeps an encoded object in the store of a mode.
+
+    Args:
+        mode: of the store.
+        encoded: the object.
+        compress_over: bytes above which it is compressed, if that makes it smaller; None: never.
 
     Raises:
         PayloadError: it refers to something of another mode.
         ArenaFull: there is no room.
     """
-    data, buffers, handles = encoded
+    handles = encoded[2]
     check_mode(mode, handles)
+    stored = size = _size(encoded)
+    packing: Packing = ()
+    if compress_over is not None and size > compress_over:
+        smaller, how = packed(encoded)
+        if any(how):
+            encoded, packing = smaller, how
+            stored = _size(encoded)
     block, layout = stores[mode].put(encoded)
-    return Ref(mode, block, layout, handles, len(data) + sum(len(part) for part in buffers))
+    return Ref(mode, block, layout, handles, size, stored, packing)
+
+
+def _size(encoded: Encoded) -> int:
+    data, buffers, _ = encoded
+    return len(data) + sum(len(part) for part in buffers)
 
 
 def check_mode(mode: str, handles: Iterable[Handle]) -> None:
@@ -317,8 +406,11 @@ def adopt(mode: str, store: ArenaStore, peer: int, kept: Kept) -> Ref[Any]:
     return Ref(mode, block, layout, map(store.attach, inner), size)
 
 
-def _load(mode: str, id: int, layout: Layout) -> Any:
-    return _codec.decode(*stores[mode].load(id, layout))
+def _load(mode: str, id: int, layout: Layout, packing: Packing) -> Any:
+    data, buffers = stores[mode].load(id, layout)
+    if packing:
+        data, buffers = unpacked(data, buffers, packing)
+    return _codec.decode(data, buffers)
 
 
 def _padded(length: int) -> int:

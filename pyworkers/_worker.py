@@ -266,12 +266,12 @@ class Worker:
         running.add_done_callback(done)
 
     def _keep_object(self, frame: Frame) -> None:
-        assert isinstance(self._store, SendingStore)
-        data, buffers = self._payload(frame)
-        self._store.keep(frame.id, (bytes(data), [memoryview(part) for part in buffers], ()))
+        if isinstance(self._store, SendingStore):
+            data, buffers = self._payload(frame)
+            self._store.keep(frame.id, (bytes(data), [memoryview(part) for part in buffers], ()))
+        # Else it is memory, which the shim has by now: it kept the frame back until then.
 
     def _forget_object(self, frame: Frame) -> None:
-        assert isinstance(self._store, SendingStore)
         self._store.forget(frame.id)
 
     def _hold(self, task: int, handles: tuple[Handle, ...]) -> None:
@@ -432,7 +432,7 @@ def start(shim: Any) -> Any:
     store: ArenaStore | SendingStore
     shared = None
     if arena is not None:
-        shared = SharedArena(arena, arena, shim.Cells.new, peer)
+        shared = SharedArena(shim.link, arena, shim.Cells.new, peer)
         store = stores["shared"] = ArenaStore(shared, is_hub=False)
     else:
         store = stores["transfer"] = SendingStore()

@@ -121,6 +121,41 @@ def test_awaiting_tasks_share_a_worker(hub: Hub) -> None:
     assert outcome == [1, ["a", "b"], ["a", "b"]]
 
 
+def test_a_map_with_a_rate_starts_no_call_too_soon(hub: Hub) -> None:
+    """B-17: by the times that the workers have seen; the slack is what their clocks differ."""
+    found = hub.run(
+        """
+        def started(n):
+            return n, time.time()
+        async with WorkerPool(2) as pool:
+            await pool.warm_up()
+            runs = []
+            for options in ({}, {"chunksize": 3}, {"buffersize": 2}):
+                begin = time.time()
+                stream = pool.map(started, range(9), rate=20.0, **options)
+                calls = [call async for call in stream]
+                runs.append([(n, when - begin) for n, when in calls])
+            if can_block:
+                begin = time.time()
+                calls = list(pool.map(started, range(9), rate=20.0))
+                runs.append([(n, when - begin) for n, when in calls])
+            given_up = pool.map(started, range(5), rate=0.01)
+            first = await anext(given_up)
+            given_up.close()
+            return runs, first[0], pool.stats().delayed
+        """,
+        can_block=hub.can_block,
+    )
+    runs, first, delayed = found
+    chunks = [1, 3, 1, 1]
+    for run, chunk in zip(runs, chunks, strict=False):
+        assert [n for n, _ in run] == list(range(9))
+        for n, seconds in run:
+            assert seconds >= (n - n % chunk) / 20 - 0.005
+    assert len(runs) == (4 if hub.can_block else 3)
+    assert (first, delayed) == (0, 0)
+
+
 def test_map_keeps_order_and_streams(hub: Hub) -> None:
     """X-01: results come in order, with any chunk size."""
     sums = hub.run(

@@ -33,6 +33,41 @@ def test_an_object_is_put_once_and_read_by_every_worker(hub: Hub) -> None:
     assert (workers, seen, size) == (2, [[3, True, 200_000]], 2)
 
 
+def test_an_object_is_kept_compressed_and_read_as_it_was(hub: Hub) -> None:
+    """B-17: if it is larger than was said, and gets smaller; the memory in use is that."""
+    outcome = hub.run(
+        """
+        import gc, random
+        def about(table, noise):
+            table["data"][0] = 1
+            return len(table["data"]), table["text"][-4:], type(table["raw"]).__name__, len(noise)
+        async with WorkerPool(2) as pool:
+            await pool.submit(abs, 1)
+            noise = pool.put(random.Random(1).randbytes(300_000), compress_over=1000)
+            gc.collect()
+            memory = pool.memory()
+            before = memory.used if memory else 0
+            ref = pool.put(
+                {"data": bytearray(2_000_000), "text": "text" * 50_000, "raw": bytes(40_000)},
+                compress_over=1_000_000,
+            )
+            used = pool.memory().used - before if memory else ref.stored
+            calls = [pool.submit(about, ref, noise) for _ in range(4)]
+            found = {tuple(await call) for call in calls}
+            first = ref.get()["data"][0]
+            return used, ref.size, ref.stored, list(found), repr(ref), repr(noise), first
+        """
+    )
+    used, size, stored, found, shown, noise, first = outcome
+    assert found == [[2_000_000, "text", "bytes", 300_000]]
+    assert used < 40_000
+    assert stored < 40_000
+    assert size > 2_240_000
+    assert f"{size} bytes compressed to {stored} (" in shown
+    assert "compressed" not in noise
+    assert first == 0
+
+
 def test_a_kept_result_feeds_the_next_task(hub: Hub) -> None:
     """X-04 D-02: without passing through the hub where memory is shared."""
     outcome = hub.run(

@@ -70,3 +70,20 @@ def test_a_worker_that_dies_is_noticed_by_who_awaits_and_by_who_blocks(bare: Hub
         """
     )
     assert names == ["WorkerLost", "WorkerLost", "X"]
+
+
+def test_memory_of_a_page_reaches_workers_that_wait_for_messages(bare: Hub) -> None:
+    """D-02: through the port that also wakes them."""
+    if not isinstance(bare, PageHub):
+        pytest.skip("this hub takes nothing but source")
+    bare.run("sys.modules['__main__'].add = lambda array, n: array.add(0, n)")
+    answer = bare.page.evaluate(
+        """async () => {
+            const made = () => new Int32Array(new SharedArrayBuffer(4));
+            const arrays = Array.from({ length: 20 }, made);
+            const runs = arrays.flatMap((array) => [1, 2, 3].map((n) => py.run("add", [array, n])));
+            await Promise.all(runs);
+            return arrays.map((array) => array[0]);
+        }"""
+    )
+    assert answer == [6] * 20

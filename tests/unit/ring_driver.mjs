@@ -104,7 +104,7 @@ const end = (/** @type {number} */ number) => /** @type {End} */ (ends.get(numbe
 const linkCommands = {
   /** A new hub with so many workers. */
   open: ({ mode, workers }) => {
-    for (const { port } of channels.values()) port?.close();
+    for (const { port, beside } of channels.values()) (port ?? beside).close();
     ends = new Map();
     channels = new Map();
     hubMemory = bellMemory();
@@ -121,14 +121,16 @@ const linkCommands = {
     for (let peer = 1; peer <= workers; peer++) {
       const memory = channelMemory();
       const { port1, port2 } = new MessageChannel();
-      channels.set(peer, shared ? { memory } : { port: port2 });
-      hub.link.open(peer, shared ? memory : port1);
+      channels.set(peer, shared ? { memory, beside: port2 } : { port: port2 });
+      if (shared) hub.link.open(peer, memory, port1);
+      else hub.link.open(peer, port1);
       const worker = new End((heap) =>
         shared
           ? new RingLink(heap, hubMemory, new Doorbell(memory), "worker", arena(peer))
           : new PortLink(heap),
       );
-      worker.link.open(peer, shared ? memory : port2);
+      if (shared) worker.link.open(peer, memory, port2);
+      else worker.link.open(peer, port2);
       ends.set(peer, worker);
     }
   },
@@ -160,6 +162,17 @@ const linkCommands = {
     end(at).heap.set(batch, MAILBOX);
     return end(at).link.claim(peer, batch.length, epoch);
   },
+
+  /** The hub takes in memory of a page, whose first byte is given. */
+  addMemory: ({ first }) => {
+    const buffer = new SharedArrayBuffer(8);
+    new Uint8Array(buffer)[0] = first;
+    return end(0).link.memories.add(buffer, 1);
+  },
+
+  lend: ({ peer, id }) => end(0).link.lend(peer, id),
+
+  firstOf: ({ at, id }) => end(at).link.memories.get(id).bytes(0, 1)[0],
 
   recall: ({ at, peer }) => end(at).link.recall(peer),
 

@@ -313,3 +313,34 @@ def test_without_shared_memory_nothing_is_taken_back(shim: NodeHost, mode: str) 
     channels = Channels(shim, mode, workers=1)
     assert channels.hub.recall(1) is None
     assert channels.ends[1].claim(1, 0) is True
+
+
+def test_a_frame_that_names_memory_waits_for_it_and_all_behind_it_too(shim: NodeHost) -> None:
+    """D-02: as the memory comes by another way, which may take longer."""
+    channels = Channels(shim, "ring", workers=2)
+    hub, worker, other = channels.hub, channels.ends[1], channels.ends[2]
+    first, second = (shim.ask("addMemory", first=n) for n in (7, 8))
+    assert first % 2 == second % 2 == 1
+    assert first != second
+
+    def hears(link: Any) -> list[int]:
+        return [frame.id for frame in link.receive(0)]
+
+    for id in (first, second):
+        hub.send(1, Kind.TASK, id + 100, b"")
+        hub.send(1, Kind.OBJECT, id, b"")
+    hub.send(1, Kind.TASK, 300, b"")
+    hub.send(2, Kind.TASK, 400, b"")
+    hub.flush()
+    assert hears(worker) == [first + 100]
+    assert hears(worker) == []
+    assert not shim.ask("bell", at=1, milliseconds=50)
+    assert hears(other) == [400]
+    for id, heard in ((first, [first, second + 100]), (second, [second, 300])):
+        shim.ask("lend", peer=1, id=id)
+        assert shim.ask("bell", at=1, milliseconds=10_000)
+        assert hears(worker) == heard
+    hub.send(1, Kind.OBJECT, first, b"")
+    hub.flush()
+    assert hears(worker) == [first]
+    assert [shim.ask("firstOf", at=1, id=id) for id in (first, second)] == [7, 8]

@@ -150,7 +150,7 @@ def test_memory_is_freed_with_the_last_that_uses_it() -> None:
     before = memory()
     made = SharedArray(1_000, "float64")
     assert memory().used - before.used == 8_000
-    again = _shared_array.attach("inline", made.id, (500,), "d")
+    again = _shared_array.attach("inline", made.id, 0, (500,), "d")
     del made
     assert blocks() == before.blocks + 1
     again[0] = 1.0
@@ -217,4 +217,4 @@ def test_memory_that_is_freed_is_not_found_any_more() -> None:
     id = made.id
     del made
     with pytest.raises(LookupError, match=f"what was at {id} of the shared memory is freed"):
-        _shared_array.attach("inline", id, (1,), "d")
+        _shared_array.attach("inline", id, 0, (1,), "d")

@@ -38,7 +38,7 @@ class Apart:
         if given:
             assert self.block is not None
             stores["other"] = self._own
-            args = (_shared_array.attach("other", self.block.id, (1,), "q"),)
+            args = (_shared_array.attach("other", self.block.id, 0, (1,), "q"),)
         call = _codec.encode((id, args, {}))[0]
         self._hub_end.send(1, Kind.TASK, 1, call)
         del args

@@ -271,7 +271,7 @@ def test_what_is_dropped_while_workers_are_told_is_told_the_next_time(
                 refs.pop()
             return super().__contains__(peer)
 
-    sending._sent = Sent(sending._sent)
+    sending._deliveries._sent = Sent(sending._deliveries._sent)
     refs.pop()
     told: list[int] = []
     for _ in ids:
