@@ -6,7 +6,7 @@
  */
 
 /** Both ends of a channel must speak the same version; a mismatch is refused by name. */
-export const PROTOCOL_VERSION = 1;
+export const PROTOCOL_VERSION = 2;
 
 /**
  * Frame header, little-endian, 24 bytes; frames start at multiples of 8:
@@ -39,6 +39,12 @@ export const Kind = Object.freeze({
   RELEASE: 25,
   MISSING: 26,
   CHUNK: 31,
+  POST: 32,
+  REQUEST: 33,
+  RESPONSE: 34,
+  FAILURE: 35,
+  REPORT: 36,
+  WITHDRAW: 37,
 });
 
 /**

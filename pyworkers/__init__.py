@@ -4,12 +4,15 @@ The layers, each of which imports only from those below it::
 
     _pool, _shared_array, _lending, _page, task    public API
     _engine, _iterators                            what makes it go
-    _ledger, _peers, _results                      what it writes down, says and reads
-    _functions, _hub, _worker, _futures, _cancel,
+    _ledger, _peers, _pool_messages                what it writes down and says
+    _functions, _hub, _worker, _worker_messages,
     _output                                        what they stand on
+    _messages, _pickled                            messages between users' code
+    _results, _futures, _cancel                    what becomes of a task
     _events, _trace                                what it tells
     _scheduler, _standby                           pure decisions
-    _policies, _lanes, _scaling, _statistics       what they follow and count
+    _policies, _lanes, _scaling, _statistics,
+    _requests                                      what they follow and count
     _store, _environment, _mirror                  what outlives a task; what workers find as here
     _arena                                         shared memory
     _codec                                         payloads
@@ -28,8 +31,10 @@ from pyworkers._boot_report import AssetReport, BootReport, InterpreterReport, b
 from pyworkers._env import Capabilities, capabilities
 from pyworkers._events import Event
 from pyworkers._futures import Future
+from pyworkers._messages import Message
 from pyworkers._policies import Policy, QueuedTask
 from pyworkers._pool import WorkerPool
+from pyworkers._requests import ChannelStatistics
 from pyworkers._shared_array import SharedArray
 from pyworkers._statistics import Durations, PoolStatistics, WorkerInfo
 from pyworkers._store import Ref
@@ -37,6 +42,7 @@ from pyworkers.errors import (
     ArenaFull,
     BrokenWorkerPool,
     ModeError,
+    NoHandler,
     PayloadError,
     ProtocolError,
     PyworkersError,
@@ -55,11 +61,14 @@ __all__ = [
     "BootReport",
     "BrokenWorkerPool",
     "Capabilities",
+    "ChannelStatistics",
     "Durations",
     "Event",
     "Future",
     "InterpreterReport",
+    "Message",
     "ModeError",
+    "NoHandler",
     "PayloadError",
     "Policy",
     "PoolStatistics",

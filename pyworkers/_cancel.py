@@ -166,6 +166,13 @@ class Interruptions:
         """Notes that the hub does not want a task any more."""
         self._cancelled.add(task)
 
+    def raise_told(self) -> None:
+        """Raises TaskCancelled, once, if ``cancel`` has noted the task that runs now."""
+        task = self.current
+        if task and task in self._cancelled and task not in self._raised:
+            self._raised.add(task)
+            raise TaskCancelled("the task was cancelled")
+
     def is_cancelled(self, task: int) -> bool:
         """Says whether the hub wants a task ended."""
         if task not in self._cancelled:

@@ -8,6 +8,7 @@
     ├── PayloadError          a value that cannot be pickled, or not be read back: the task's fault
     ├── ArenaFull             no room in the shared memory (also a MemoryError)
     ├── QueueFull             as many tasks wait as the pool takes (also a queue.Full)
+    ├── NoHandler             nobody there handles such messages (also a LookupError)
     ├── RemoteTraceback       the traceback of a task's exception, as the cause of that exception
     └── BrokenWorkerPool      the pool is unusable (also a concurrent.futures.BrokenExecutor)
         └── WorkerLost        the worker of a task died; the pool itself goes on
@@ -25,6 +26,7 @@ __all__ = [
     "ArenaFull",
     "BrokenWorkerPool",
     "ModeError",
+    "NoHandler",
     "PayloadError",
     "ProtocolError",
     "PyworkersError",
@@ -59,6 +61,25 @@ class QueueFull(PyworkersError, queue.Full):
     """As many tasks wait as the pool takes; submit when some have begun."""
 
 
+class NoHandler(PyworkersError, LookupError):
+    """A message has come to a side that has no handler for it.
+
+    Args:
+        where: the side that has none: "the hub", "worker 3" or "the page".
+        channel: name of the channel.
+        kind: of the message.
+    """
+
+    def __init__(self, where: str, channel: str, kind: str) -> None:
+        super().__init__(where, channel, kind)
+        self.where = where
+        self.channel = channel
+        self.kind = kind
+
+    def __str__(self) -> str:
+        return f"{self.where} has no handler for {self.kind!r} on channel {self.channel!r}"
+
+
 class RemoteTraceback(PyworkersError):
     """The traceback of an exception in the worker where it was raised.
 
@@ -79,21 +100,23 @@ class BrokenWorkerPool(PyworkersError, BrokenExecutor):
 
 
 class WorkerLost(BrokenWorkerPool):
-    """The worker that ran a task died.
+    """The worker that ran a task, or had a request to answer, died.
 
     Args:
         worker: number of the worker.
-        task: number of the task, that of its future.
+        task: number of the task, that of its future; None for a request.
         reason: what ended the worker.
     """
 
-    def __init__(self, worker: int, task: int, reason: str) -> None:
+    def __init__(self, worker: int, task: int | None, reason: str) -> None:
         super().__init__(worker, task, reason)
         self.worker = worker
         self.task = task
         self.reason = reason
 
     def __str__(self) -> str:
+        if self.task is None:
+            return f"worker {self.worker} ended before it answered: {self.reason}"
         return f"worker {self.worker} died while it held task {self.task}: {self.reason}"
 
 
