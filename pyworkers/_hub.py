@@ -153,10 +153,14 @@ class InlineStaff:
     def __init__(self, on_bell: Callable[[], object], hear: Callable[[], bool]) -> None:
         self._on_bell = on_bell
         self._hear = hear
-        self._hub_end = MemoryLink()
+        self._hub_end = MemoryLink(self._flushed)
         self.link: Link = self._hub_end
         self.store: Store = ArenaStore(LocalArena(), is_hub=True)
         self._workers: dict[int, Worker] = {}
+
+    def _flushed(self) -> None:
+        for worker in self._workers.values():
+            worker.messages.hub_spoke()
 
     def spawn(self, peer: int, name: str) -> None:
         link = self._hub_end.connect(peer, self._on_bell)

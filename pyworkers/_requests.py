@@ -83,6 +83,10 @@ class Requests(Generic[T]):
     _counts: Counter[str] = field(default_factory=Counter)
     _last: int = 0
 
+    def __bool__(self) -> bool:
+        """Says whether any waits."""
+        return bool(self._pending)
+
     def new_id(self) -> int:
         """Returns an id that no request which waits has."""
         while True:

@@ -10,6 +10,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager
 from typing import Any, Final
 
 from pyworkers import _codec
@@ -40,6 +41,10 @@ HUB: Final = 0
 class WorkerChannel(Channel):
     """A worker's end of a named channel; ``task.channel`` returns it."""
 
+    def __init__(self, name: str, messages: "WorkerMessages") -> None:
+        super().__init__(name, messages.messenger)
+        self._held_off = messages.held_off
+
     def post(self, kind: str, payload: Any = None) -> None:
         """Sends the hub a message, and does not wait.
 
@@ -48,7 +53,8 @@ class WorkerChannel(Channel):
         Raises:
             PayloadError: it cannot be pickled.
         """
-        self._messenger.post(self, [HUB], kind, payload)
+        with self._held_off():
+            self._messenger.post(self, [HUB], kind, payload)
 
     def request(
         self,
@@ -74,7 +80,8 @@ class WorkerChannel(Channel):
             ValueError: the timeout or retries are out of their range.
             QueueFull: ``max_pending`` requests of this worker wait on this channel.
         """
-        return self._messenger.request(self, HUB, kind, payload, timeout, retries)
+        with self._held_off():
+            return self._messenger.request(self, HUB, kind, payload, timeout, retries)
 
 
 class WorkerMessages(Pickled):
@@ -106,9 +113,11 @@ class WorkerMessages(Pickled):
     ) -> None:
         self.name = f"worker {peer}"
         self.waiter = self
-        self.messenger = Messenger(self)
+        self.messenger: Messenger = Messenger(self)
         self.beside = beside
         self._link = link
+        self.held_off: Callable[[], AbstractContextManager[None]] = interruptions.held_off
+        """What a signal must not stop half way is done within it."""
         self._interruptions = interruptions
         self._frames = frames
         self._payload = payload
@@ -125,14 +134,15 @@ class WorkerMessages(Pickled):
         """Returns the channel of a name, made at the first call."""
         channel = self.messenger.channels.get(name)
         if channel is None:
-            channel = self.messenger.channels[name] = WorkerChannel(name, self.messenger)
+            channel = self.messenger.channels[name] = WorkerChannel(name, self)
         assert isinstance(channel, WorkerChannel)
         return channel
 
     def open(self) -> None:
         """The worker is set up, and so has the handlers of its initializer."""
         early, self._early = self._early, None
-        self._frames.extendleft(reversed(early or ()))
+        for frame in early or ():
+            self.handle(frame)
 
     def handle(self, frame: Frame) -> None:
         """Acts on a frame that is a message."""
@@ -158,12 +168,14 @@ class WorkerMessages(Pickled):
     # What a Side does.
 
     def send(self, peer: int, kind: Kind, id: int, value: Encoded, number: float) -> None:
-        with self._interruptions.held_off():
+        with self.held_off():
             self._send(kind, id, value[0], value[1], number)
 
     def flush(self) -> None:
-        with self._interruptions.held_off():
+        with self.held_off():
             self._link.flush()
+        if self._hear is not None:
+            self._soon(self._hear)
 
     def apart(self, call: Callable[[], object]) -> None:
         with contextlib.suppress(KeyboardInterrupt):  # the hub's user is told of it
@@ -177,6 +189,10 @@ class WorkerMessages(Pickled):
         if loop is not self._loop or when < self._due:
             self._loop, self._due = loop, when
             loop.call_later(max(0.0, when - time.monotonic()), self._time_came, when)
+
+    def _soon(self, call: Callable[[], object]) -> None:
+        with contextlib.suppress(RuntimeError):  # no event loop runs
+            asyncio.get_running_loop().call_soon(call)
 
     def _time_came(self, when: float) -> None:
         if self._due == when:
@@ -192,6 +208,17 @@ class WorkerMessages(Pickled):
 
     def number_of(self, peer: int) -> int | None:
         return None
+
+    def hub_spoke(self) -> None:
+        """The hub, in this thread, has sent something: perhaps to a coroutine whose event loop
+        was started in the middle of what the hub does, and which nobody else would wake."""
+        if self.messenger.requests:
+            self._soon(self._look)
+
+    def _look(self) -> None:
+        if self._take_answers(0.0):
+            self._settle()
+            self._link.flush()
 
     # What a Waiter does.
 
@@ -209,11 +236,11 @@ class WorkerMessages(Pickled):
             now = time.monotonic()
             if now >= end:
                 return False
-            with self._interruptions.held_off():
+            with self.held_off():
                 due = self.messenger.tick(now)
                 self._link.flush()
                 self._take_in(min(end, math.inf if due is None else due) - now)
-            self._settle()
+                self._settle()
             self._interruptions.raise_told()
         return True
 
@@ -227,7 +254,16 @@ class WorkerMessages(Pickled):
                 "a plain function cannot wait for its hub in mode transfer, as it hears of the "
                 "answer by a message: make it an `async def`, and `await` the request"
             )
-        for frame in self._link.receive(min(max(seconds, 0.0), _SLICE_SECONDS) * 1000):
+        found |= self._take_answers(min(max(seconds, 0.0), _SLICE_SECONDS))
+        if self._hear is not None and not found and not self._settles:
+            raise ModeError(
+                "this task waits for something that this thread itself has to do: make it an "
+                "`async def`, and `await` the request"
+            )
+
+    def _take_answers(self, seconds: float) -> bool:
+        found = False
+        for frame in self._link.receive(seconds * 1000):
             found = True
             if frame.kind in _ANSWERS:
                 self._take(frame)
@@ -235,11 +271,7 @@ class WorkerMessages(Pickled):
                 self._frames.append(_owned(frame))
                 if frame.kind == Kind.CANCEL:
                     self._interruptions.cancel(frame.id)
-        if self._hear is not None and not found and not self._settles:
-            raise ModeError(
-                "this task waits for something that this thread itself has to do: make it an "
-                "`async def`, and `await` the request"
-            )
+        return found
 
     def wait_briefly(self, is_done: Callable[[], bool]) -> bool:
         return False
