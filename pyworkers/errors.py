@@ -7,7 +7,7 @@
     ├── ProtocolError         a frame or message that its table does not allow: our fault
     ├── PayloadError          a value that cannot be pickled, or not be read back: the task's fault
     ├── ArenaFull             no room in the shared memory (also a MemoryError)
-    ├── QueueFull             as many tasks wait as the pool takes (also a queue.Full)
+    ├── QueueFull             as many tasks or requests wait as allowed (also a queue.Full)
     ├── NoHandler             nobody there handles such messages (also a LookupError)
     ├── RemoteTraceback       the traceback of a task's exception, as the cause of that exception
     └── BrokenWorkerPool      the pool is unusable (also a concurrent.futures.BrokenExecutor)
@@ -58,7 +58,7 @@ class ArenaFull(PyworkersError, MemoryError):
 
 
 class QueueFull(PyworkersError, queue.Full):
-    """As many tasks wait as the pool takes; submit when some have begun."""
+    """As many tasks wait as the pool takes, or as many requests as their channel."""
 
 
 class NoHandler(PyworkersError, LookupError):
