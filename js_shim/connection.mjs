@@ -10,7 +10,7 @@ import { Arena, PAGE } from "./arena.mjs";
 import { load } from "./assets.mjs";
 import { Broker, serveBroker } from "./broker.mjs";
 import { eachShared, lent } from "./lending.mjs";
-import { checked, PROTOCOL_VERSION } from "./protocol.mjs";
+import { checked, EVENTS, PROTOCOL_VERSION } from "./protocol.mjs";
 import { startThread } from "./thread.mjs";
 
 /** A Python exception, or the end of what should have answered. */
@@ -44,10 +44,25 @@ export class PyworkersError extends Error {
  * @typedef {object} RunOptions
  * @property {AbortSignal} [signal] ends the task, wherever it is
  * @property {(progress: {done: number, total?: number, message: string}) => void} [onProgress]
- * @property {number} [priority] 0 (last) to 10 (first), 5 by default
+ * @property {number | "low" | "normal" | "high" | "critical"} [priority] 0 (last) to 10 (first), or
+ *   the names of 2, 5, 8 and 10; 5 by default
  * @property {number} [timeout] seconds from now until the task fails with TimeoutError
  * @property {Transferable[]} [transfer] buffers in the arguments that need not be copied, and are
  *   unusable here afterwards
+ */
+
+/**
+ * Something that happened in the pool behind `run`.
+ * @typedef {object} PoolEvent
+ * @property {typeof EVENTS[number]} kind
+ * @property {number} time when the hub learned of it, in seconds since the epoch
+ * @property {number} [worker] number of the worker; absent if no worker had the task
+ * @property {number} [task] number of the task; absent in an event of a worker
+ * @property {string} [function] name of its function
+ * @property {"done" | "failed" | "cancelled" | "timed_out" | "lost"} [outcome] of task_done
+ * @property {number} [seconds] of task_done: how long it ran, if it came to its end
+ * @property {{done: number, total?: number, message: string}} [progress] of task_progress
+ * @property {string} [reason] of worker_lost: what ended it
  */
 
 /**
@@ -72,11 +87,24 @@ async function fetchModule(url) {
   return [name, await (await load(url)).text()];
 }
 
+/** What a hub may say. */
+const FROM_HUB = Object.freeze([
+  "assets",
+  "ready",
+  "result",
+  "error",
+  "progress",
+  "output",
+  "event",
+]);
+
 /** A running hub. */
 export class Connection {
   /** @type {Map<number, Pending>} */
   #pending = new Map();
   #lastId = 0;
+  /** @type {Map<string, Set<(event: PoolEvent) => void>>} */
+  #listeners = new Map();
   /** @type {PyworkersError | undefined} */
   #over;
   /** @type {Arena | undefined} */
@@ -198,6 +226,38 @@ export class Connection {
   }
 
   /**
+   * Has a function called with each event of a kind in the pool behind `run`.
+   * @param {typeof EVENTS[number]} event
+   * @param {(event: PoolEvent) => void} listener
+   * @returns {() => void} what ends it
+   * @throws {TypeError} there is no such event
+   */
+  on(event, listener) {
+    if (!EVENTS.includes(event)) throw new TypeError(`event must be one of ${EVENTS.join(", ")}`);
+    if (this.#over) throw this.#over;
+    const listeners = this.#listeners.get(event) ?? new Set();
+    this.#listeners.set(event, listeners);
+    const own = (/** @type {PoolEvent} */ told) => listener(told);
+    if (listeners.size === 0) this.port.postMessage({ kind: "subscribe", event });
+    listeners.add(own);
+    return () => {
+      if (!listeners.delete(own) || listeners.size > 0 || this.#over) return;
+      this.port.postMessage({ kind: "unsubscribe", event });
+    };
+  }
+
+  /** @param {PoolEvent} event */
+  #happened(event) {
+    for (const listener of this.#listeners.get(event.kind) ?? []) {
+      try {
+        listener(event);
+      } catch (error) {
+        console.error(error); // of one listener, and none of the others' business
+      }
+    }
+  }
+
+  /**
    * Runs Python source in the hub, with top-level await.
    * @param {string} source
    * @param {{filename?: string, argv?: string[], onId?: (id: number) => void}} [options] the file
@@ -246,9 +306,10 @@ export class Connection {
 
   /** @param {any} data */
   #heard(data) {
-    const message = checked(data, ["assets", "ready", "result", "error", "progress", "output"]);
+    const message = checked(data, FROM_HUB);
     if (message.kind === "output") this.onOutput(message);
     else if (message.kind === "progress") this.#pending.get(message.id)?.onProgress?.(message);
+    else if (message.kind === "event") this.#happened(message.event);
     else if (message.kind === "assets") this.#loaded(message.assets);
     else if (message.kind === "ready") this.#settle(0)?.resolve(message);
     else if (message.kind === "result") {

@@ -59,13 +59,15 @@ export const MESSAGES = Object.freeze({
     id: "id",
     target: "string",
     args: "array",
-    priority: "count?",
+    priority: "level?",
     timeout: "number?",
   },
   exec: { id: "id", source: "string", filename: "string", argv: "strings?" },
   warm: { id: "id" },
   cancel: { id: "id" },
   drop: { id: "id" },
+  subscribe: { event: "event" },
+  unsubscribe: { event: "event" },
   // hub to page
   assets: { assets: "object" },
   ready: { mode: "string", reason: "string", arena: "object?" },
@@ -73,12 +75,24 @@ export const MESSAGES = Object.freeze({
   error: { id: "id", name: "string", message: "string", pythonTraceback: "string" },
   progress: { id: "id", done: "number", total: "number?", message: "string" },
   output: { id: "id?", stream: "string", text: "string" },
+  event: { event: "object" },
   // hub to broker
   spawn: { peer: "id", name: "string", channel: "object", archive: "object" },
   terminate: { peer: "id" },
   // broker to hub
   died: { peer: "id", reason: "string" },
 });
+
+/** What a pool tells who subscribes to it. */
+export const EVENTS = Object.freeze(
+  /** @type {const} */ ([
+    "task_started",
+    "task_progress",
+    "task_done",
+    "worker_ready",
+    "worker_lost",
+  ]),
+);
 
 /** @type {Readonly<Record<string, (value: unknown) => boolean>>} */
 const CHECKS = Object.freeze({
@@ -87,6 +101,8 @@ const CHECKS = Object.freeze({
   number: (v) => typeof v === "number" && Number.isFinite(v),
   id: (v) => Number.isInteger(v) && /** @type {number} */ (v) >= 0,
   count: (v) => Number.isInteger(v) && /** @type {number} */ (v) >= 0,
+  level: (v) => typeof v === "string" || (Number.isInteger(v) && /** @type {number} */ (v) >= 0),
+  event: (v) => EVENTS.includes(/** @type {any} */ (v)),
   array: (v) => Array.isArray(v),
   object: (v) => typeof v === "object" && v !== null,
   strings: (v) => Array.isArray(v) && v.every((item) => typeof item === "string"),

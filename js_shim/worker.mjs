@@ -115,6 +115,18 @@ function openLink(heap, peer, channel) {
   return link;
 }
 
+/** What a page may say. */
+const FROM_PAGE = Object.freeze([
+  "configure",
+  "run",
+  "exec",
+  "warm",
+  "cancel",
+  "drop",
+  "subscribe",
+  "unsubscribe",
+]);
+
 /**
  * @param {any} init
  * @param {(reason: string) => void} fatal
@@ -151,7 +163,7 @@ async function runHub({ site, page, broker }, fatal) {
     stopwatch.lap("import");
     page.onmessage = (/** @type {MessageEvent} */ { data }) => {
       try {
-        const message = checked(data, ["configure", "run", "exec", "warm", "cancel", "drop"]);
+        const message = checked(data, FROM_PAGE);
         if (message.kind === "configure") arena = serve(message);
         else if (message.kind !== "run") serve(message);
         else {

@@ -17,6 +17,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from concurrent.futures import CancelledError
+from dataclasses import asdict
 from pathlib import Path
 from types import CodeType
 from typing import Any, Final
@@ -24,6 +25,7 @@ from typing import Any, Final
 from pyworkers import _js
 from pyworkers._arena import SharedArena
 from pyworkers._env import capabilities, set_default_mode
+from pyworkers._events import Event, EventKind
 from pyworkers._futures import Future
 from pyworkers._hub import hub_for
 from pyworkers._lending import PageMemory
@@ -101,6 +103,7 @@ class Page:
         self._memory: PageMemory | None = None
         self._futures: dict[int, Future[Any]] = {}
         self._background: set[asyncio.Task[None]] = set()
+        self._subscriptions: dict[EventKind, Callable[[], None]] = {}
         self._main = sys.modules["__main__"].__dict__
         self._handlers: dict[str, Callable[[Any], Any]] = {
             "drop": self._drop,
@@ -108,6 +111,8 @@ class Page:
             "exec": self._exec,
             "warm": self._warm,
             "cancel": self._cancel,
+            "subscribe": self._subscribe,
+            "unsubscribe": self._unsubscribe,
         }
 
     def serve(self, message: Any) -> Any:
@@ -158,7 +163,7 @@ class Page:
         return None if self._memory is None else self._memory.view(value)
 
     def run(
-        self, id: int, target: str, args: Any, priority: int | None, timeout: float | None
+        self, id: int, target: str, args: Any, priority: int | str | None, timeout: float | None
     ) -> None:
         """Acts on a message ``run``, by its fields: each costs less so than as an attribute."""
         try:
@@ -184,7 +189,7 @@ class Page:
         future.add_done_callback(lambda done: self._finished(id, done))
 
     def _submit(
-        self, target: str, args: list[Any], priority: int | None, timeout: float | None
+        self, target: str, args: list[Any], priority: int | str | None, timeout: float | None
     ) -> Future[Any]:
         pool = self._own_pool()
         if priority is None:
@@ -213,6 +218,24 @@ class Page:
         future = self._futures.get(message.id)
         if future is not None:
             future.cancel(running=True)
+
+    def _subscribe(self, message: Any) -> None:
+        kind = message.event
+        if kind not in self._subscriptions:
+            self._subscriptions[kind] = self._own_pool().on(kind, self._happened)
+
+    def _unsubscribe(self, message: Any) -> None:
+        end = self._subscriptions.pop(message.event, None)
+        if end is not None:
+            end()
+
+    def _happened(self, event: Event) -> None:
+        fields = {name: value for name, value in asdict(event).items() if value is not None}
+        if event.progress is not None:
+            done, total, text = event.progress
+            known = {} if total is None else {"total": total}
+            fields["progress"] = {"done": done, "message": text, **known}
+        _js.post(self._port, "event", event=fields)
 
     def _exec(self, message: Any) -> None:
         running = asyncio.get_running_loop().create_task(self._execute(message))
