@@ -16,6 +16,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from types import CoroutineType
@@ -23,7 +24,13 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from pyworkers._futures import Future, Waiter
 from pyworkers._protocol import Kind
-from pyworkers._requests import DEFAULT_PENDING, ChannelStatistics, Request, Requests
+from pyworkers._requests import (
+    DEFAULT_PENDING,
+    DEFAULT_TIMEOUT,
+    ChannelStatistics,
+    Request,
+    Requests,
+)
 from pyworkers._results import chained
 from pyworkers.errors import (
     NoHandler,
@@ -113,6 +120,9 @@ class Side(Protocol):
     def remind(self, when: float) -> None:
         """Has ``Messenger.tick`` called at a time of ``time.monotonic``, at the latest."""
 
+    def undisturbed(self) -> AbstractContextManager[None]:
+        """Keeps what users' code has begun from being stopped half way by a signal."""
+
     def called(self, peer: int) -> str:
         """Returns the name of another side, for people: "worker 3"."""
 
@@ -198,6 +208,87 @@ class Channel:
             oldest=messenger.requests.oldest(self.name, time.monotonic()),
             answering=messenger.answering(self.name),
         )
+
+
+PARTNER: Final = 0
+"""The peer of a side that has only one."""
+
+
+class DirectChannel(Channel):
+    """An end of a named channel to the one other side there is.
+
+    That is the hub for a worker (``task.channel``), and the page for a hub (``page.channel``).
+    """
+
+    def post(self, kind: str, payload: Any = None) -> None:
+        """Sends a message, and does not wait.
+
+        Should its handler fail, or there be none, this interpreter logs it.
+
+        Raises:
+            PayloadError: it cannot be sent.
+        """
+        with self._messenger.side.undisturbed():
+            self._messenger.post(self, [PARTNER], kind, payload)
+
+    def request(
+        self,
+        kind: str,
+        payload: Any = None,
+        *,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        retries: int = 0,
+    ) -> Future[Any]:
+        """Asks the other side: what the handler there returns, or raises, is the future's.
+
+        Await it. A task may block by its ``result``, too, in modes shared and inline. Cancelling
+        it cancels a handler that is a coroutine.
+
+        Args:
+            kind: of the message.
+            payload: what can be pickled; for a page, what can become a value of JavaScript.
+            timeout: seconds until it fails with TimeoutError; None means never.
+            retries: how many more times it is sent if the time is over; only for what may be
+                handled more than once.
+
+        Raises:
+            ValueError: the timeout or retries are out of their range.
+            QueueFull: ``max_pending`` requests of this side wait on this channel.
+        """
+        with self._messenger.side.undisturbed():
+            return self._messenger.request(self, PARTNER, kind, payload, timeout, retries)
+
+
+class Alarm:
+    """Has an event loop call back at the earliest of the times that were set.
+
+    None is ever cancelled: Pyodide's loop keeps those, too, until their time.
+
+    Args:
+        rings: called at that time; returns the next one, None if there is none.
+    """
+
+    def __init__(self, rings: Callable[[], float | None]) -> None:
+        self._rings = rings
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._due = math.inf
+
+    def set(self, when: float) -> None:
+        """Sets a time, in seconds of ``time.monotonic``; nothing where no event loop runs."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return
+        if loop is not self._loop or when < self._due:
+            self._loop, self._due = loop, when
+            loop.call_later(max(0.0, when - time.monotonic()), self._time_came, when)
+
+    def _time_came(self, when: float) -> None:
+        if self._due == when:
+            self._due = math.inf
+        due = self._rings()
+        if due is not None:
+            self.set(due)
 
 
 class Messenger:

@@ -5,6 +5,7 @@ Knows nothing of tasks: the engine says which workers there are, and which are g
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -182,6 +183,9 @@ class PoolMessages(Pickled):
 
         running.add_done_callback(done)
         return running
+
+    def undisturbed(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def called(self, peer: int) -> str:
         return f"worker {peer}"

@@ -17,11 +17,9 @@ from pyworkers import _codec
 from pyworkers._cancel import Interruptions
 from pyworkers._channels import Link
 from pyworkers._codec import Encoded
-from pyworkers._futures import Future
-from pyworkers._messages import Channel, Messenger
+from pyworkers._messages import PARTNER, Alarm, DirectChannel, Messenger
 from pyworkers._pickled import Pickled
 from pyworkers._protocol import Frame, Kind
-from pyworkers._requests import DEFAULT_TIMEOUT
 from pyworkers.errors import ModeError
 
 _ANSWERS: Final = frozenset({Kind.RESPONSE, Kind.FAILURE, Kind.REPORT})
@@ -32,56 +30,6 @@ _SLICE_SECONDS: Final = 0.2
 Beside = Callable[
     [Coroutine[Any, Any, Any], Callable[[Callable[[], Any]], None]], "asyncio.Task[Any] | None"
 ]
-
-
-HUB: Final = 0
-"""The peer of all messages of a worker."""
-
-
-class WorkerChannel(Channel):
-    """A worker's end of a named channel; ``task.channel`` returns it."""
-
-    def __init__(self, name: str, messages: "WorkerMessages") -> None:
-        super().__init__(name, messages.messenger)
-        self._held_off = messages.held_off
-
-    def post(self, kind: str, payload: Any = None) -> None:
-        """Sends the hub a message, and does not wait.
-
-        Should its handler fail, or the hub have none, this interpreter logs it.
-
-        Raises:
-            PayloadError: it cannot be pickled.
-        """
-        with self._held_off():
-            self._messenger.post(self, [HUB], kind, payload)
-
-    def request(
-        self,
-        kind: str,
-        payload: Any = None,
-        *,
-        timeout: float | None = DEFAULT_TIMEOUT,
-        retries: int = 0,
-    ) -> Future[Any]:
-        """Asks the hub: what the handler there returns, or raises, is the future's.
-
-        Await it, or block by its ``result`` where the thread may: in modes shared and inline.
-        Cancelling it cancels a handler that is a coroutine.
-
-        Args:
-            kind: of the message.
-            payload: what can be pickled.
-            timeout: seconds until it fails with TimeoutError; None means never.
-            retries: how many more times it is sent if the time is over; only for what may be
-                handled more than once.
-
-        Raises:
-            ValueError: the timeout or retries are out of their range.
-            QueueFull: ``max_pending`` requests of this worker wait on this channel.
-        """
-        with self._held_off():
-            return self._messenger.request(self, HUB, kind, payload, timeout, retries)
 
 
 class WorkerMessages(Pickled):
@@ -116,8 +64,7 @@ class WorkerMessages(Pickled):
         self.messenger: Messenger = Messenger(self)
         self.beside = beside
         self._link = link
-        self.held_off: Callable[[], AbstractContextManager[None]] = interruptions.held_off
-        """What a signal must not stop half way is done within it."""
+        self.undisturbed: Callable[[], AbstractContextManager[None]] = interruptions.held_off
         self._interruptions = interruptions
         self._frames = frames
         self._payload = payload
@@ -127,15 +74,14 @@ class WorkerMessages(Pickled):
         self._early: list[Frame] | None = []
         self._settles: deque[Callable[[], object]] = deque()
         self.after = self._settles.append
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._due = math.inf
+        self.remind = Alarm(self._tick).set
 
-    def channel(self, name: str) -> WorkerChannel:
+    def channel(self, name: str) -> DirectChannel:
         """Returns the channel of a name, made at the first call."""
         channel = self.messenger.channels.get(name)
         if channel is None:
-            channel = self.messenger.channels[name] = WorkerChannel(name, self)
-        assert isinstance(channel, WorkerChannel)
+            channel = self.messenger.channels[name] = DirectChannel(name, self.messenger)
+        assert isinstance(channel, DirectChannel)
         return channel
 
     def open(self) -> None:
@@ -155,7 +101,7 @@ class WorkerMessages(Pickled):
     def _take(self, frame: Frame) -> None:
         self.messenger.handle(
             Kind(frame.kind),
-            HUB,
+            PARTNER,
             frame.id,
             frame.number,
             lambda: _codec.decode(*self._payload(frame)),
@@ -168,11 +114,11 @@ class WorkerMessages(Pickled):
     # What a Side does.
 
     def send(self, peer: int, kind: Kind, id: int, value: Encoded, number: float) -> None:
-        with self.held_off():
+        with self.undisturbed():
             self._send(kind, id, value[0], value[1], number)
 
     def flush(self) -> None:
-        with self.held_off():
+        with self.undisturbed():
             self._link.flush()
         if self._hear is not None:
             self._soon(self._hear)
@@ -181,27 +127,15 @@ class WorkerMessages(Pickled):
         with contextlib.suppress(KeyboardInterrupt):  # the hub's user is told of it
             self._apart(call)
 
-    def remind(self, when: float) -> None:
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            return
-        if loop is not self._loop or when < self._due:
-            self._loop, self._due = loop, when
-            loop.call_later(max(0.0, when - time.monotonic()), self._time_came, when)
-
     def _soon(self, call: Callable[[], object]) -> None:
         with contextlib.suppress(RuntimeError):  # no event loop runs
             asyncio.get_running_loop().call_soon(call)
 
-    def _time_came(self, when: float) -> None:
-        if self._due == when:
-            self._due = math.inf
+    def _tick(self) -> float | None:
         due = self.messenger.tick(time.monotonic())
         self._settle()
         self._link.flush()
-        if due is not None:
-            self.remind(due)
+        return due
 
     def called(self, peer: int) -> str:
         return "the hub"
@@ -236,7 +170,7 @@ class WorkerMessages(Pickled):
             now = time.monotonic()
             if now >= end:
                 return False
-            with self.held_off():
+            with self.undisturbed():
                 due = self.messenger.tick(now)
                 self._link.flush()
                 self._take_in(min(end, math.inf if due is None else due) - now)

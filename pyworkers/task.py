@@ -1,7 +1,7 @@
 """What a running task can say and ask: ``from pyworkers import task``."""
 
+from pyworkers._messages import DirectChannel
 from pyworkers._worker import current_worker
-from pyworkers._worker_messages import WorkerChannel
 from pyworkers.errors import ModeError
 
 __all__ = ["cancelled", "channel", "checkpoint", "progress"]
@@ -41,7 +41,7 @@ def checkpoint() -> None:
         worker.check_cancelled()
 
 
-def channel(name: str) -> WorkerChannel:
+def channel(name: str) -> DirectChannel:
     """Returns this worker's end of a named channel, on which it tells and asks its hub things.
 
     The other end is ``pool.channel`` of the same name. It can be had in tasks, in an initializer

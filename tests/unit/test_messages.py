@@ -5,6 +5,7 @@ conversation's rules is tested between two messengers without anything below the
 """
 
 import asyncio
+import contextlib
 import functools
 import logging
 import pickle
@@ -314,6 +315,9 @@ class Wire(Pickled):
 
     def beside(self, work: Any, then: Any) -> None:
         work.close()  # a handler that never comes to its end
+
+    def undisturbed(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
 
     def called(self, peer: int) -> str:
         return f"worker {peer}"
