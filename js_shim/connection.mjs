@@ -9,6 +9,7 @@
 import { Arena, PAGE } from "./arena.mjs";
 import { load } from "./assets.mjs";
 import { Broker, serveBroker } from "./broker.mjs";
+import { Channels } from "./channels.mjs";
 import { eachShared, lent } from "./lending.mjs";
 import { checked, EVENTS, PROTOCOL_VERSION } from "./protocol.mjs";
 import { startThread } from "./thread.mjs";
@@ -87,6 +88,9 @@ async function fetchModule(url) {
   return [name, await (await load(url)).text()];
 }
 
+/** What takes longer than setTimeout can wait, nobody waits for. */
+const MAX_TIMER_SECONDS = 2_147_483;
+
 /** What a hub may say. */
 const FROM_HUB = Object.freeze([
   "assets",
@@ -96,13 +100,30 @@ const FROM_HUB = Object.freeze([
   "progress",
   "output",
   "event",
+  "post",
+  "request",
+  "withdraw",
 ]);
+
+/** What of it is said on channels. */
+const CHANNELLED = Object.freeze(["post", "request", "withdraw"]);
 
 /** A running hub. */
 export class Connection {
   /** @type {Map<number, Pending>} */
   #pending = new Map();
   #lastId = 0;
+  #channels = new Channels({
+    post: (message, transfer = []) => {
+      if (!this.#over) this.port.postMessage(message, transfer);
+    },
+    ask: (message, options) =>
+      this.#ask(options, (id) => {
+        this.port.postMessage({ ...message, id }, options.transfer ?? []);
+        return `the hub did not answer ${message.name} on channel ${message.channel}`;
+      }),
+    error: (name, message) => new PyworkersError(name, message),
+  });
   /** @type {Map<string, Set<(event: PoolEvent) => void>>} */
   #listeners = new Map();
   /** @type {PyworkersError | undefined} */
@@ -165,19 +186,39 @@ export class Connection {
    * @param {RunOptions} [options]
    * @returns {Promise<any>} plain data; buffers as typed arrays
    */
-  async run(target, args = [], { signal, onProgress, priority, timeout, transfer = [] } = {}) {
+  run(target, args = [], { priority, timeout, transfer = [], ...options } = {}) {
+    return this.#ask(options, (id) => {
+      this.#postRun({ kind: "run", id, target, args, priority, timeout }, transfer);
+      return "";
+    });
+  }
+
+  /**
+   * Sends what has an answer.
+   * @param {import("./channels.mjs").RequestOptions} options with the `timeout` that is watched here
+   * @param {(id: number) => string} send returns what to say when the time is over
+   * @returns {Promise<any>}
+   */
+  async #ask({ signal, onProgress, timeout }, send) {
     signal?.throwIfAborted();
     const id = ++this.#lastId;
     const result = this.#promise(id, onProgress);
-    const aborted = () => {
+    const withdraw = (/** @type {unknown} */ reason) => {
       this.port.postMessage({ kind: "cancel", id });
-      this.#settle(id)?.reject(signal?.reason);
+      this.#settle(id)?.reject(reason);
     };
+    const aborted = () => withdraw(signal?.reason);
     signal?.addEventListener("abort", aborted, { once: true });
+    let timer;
     try {
-      this.#postRun({ kind: "run", id, target, args, priority, timeout }, transfer);
+      const late = send(id);
+      if (typeof timeout === "number" && timeout < MAX_TIMER_SECONDS) {
+        const error = () => new PyworkersError("TimeoutError", `${late} within ${timeout} s`);
+        timer = setTimeout(() => withdraw(error()), timeout * 1000);
+      }
       return await result;
     } finally {
+      clearTimeout(timer);
       signal?.removeEventListener("abort", aborted);
       this.#pending.delete(id);
     }
@@ -223,6 +264,15 @@ export class Connection {
     const result = this.#promise(id);
     this.port.postMessage({ kind: "warm", id });
     await result;
+  }
+
+  /**
+   * Returns this side's end of a named channel to Python in the hub, whose end is
+   * `page.channel(name)` of `from pyworkers import page`.
+   * @param {string} name
+   */
+  channel(name) {
+    return this.#channels.get(name);
   }
 
   /**
@@ -309,17 +359,28 @@ export class Connection {
     const message = checked(data, FROM_HUB);
     if (message.kind === "output") this.onOutput(message);
     else if (message.kind === "progress") this.#pending.get(message.id)?.onProgress?.(message);
-    else if (message.kind === "event") this.#happened(message.event);
+    else if (CHANNELLED.includes(message.kind)) {
+      this.#foundShared(message.payload);
+      this.#channels.heard(message);
+    } else if (message.kind === "event") this.#happened(message.event);
     else if (message.kind === "assets") this.#loaded(message.assets);
     else if (message.kind === "ready") this.#settle(0)?.resolve(message);
     else if (message.kind === "result") {
       const { id, value } = message;
-      if (this.#arena) eachShared(value, (view) => this.#given.register(view, view.byteOffset));
+      this.#foundShared(value);
       this.#settle(id)?.resolve(value);
     } else {
       const { id, name, message: text, pythonTraceback } = message;
-      this.#settle(id)?.reject(new PyworkersError(name, text, pythonTraceback));
+      const error = new PyworkersError(name, text, pythonTraceback);
+      const pending = this.#settle(id);
+      if (pending) pending.reject(error);
+      else if (id === 0) console.error(error); // of a message that has no answer
     }
+  }
+
+  /** @param {any} value what Python sent */
+  #foundShared(value) {
+    if (this.#arena) eachShared(value, (view) => this.#given.register(view, view.byteOffset));
   }
 
   /** @param {string} reason */

@@ -68,7 +68,21 @@ export const MESSAGES = Object.freeze({
   drop: { id: "id" },
   subscribe: { event: "event" },
   unsubscribe: { event: "event" },
+  answer: { id: "id", payload: "any" },
+  refuse: {
+    id: "id",
+    channel: "string",
+    name: "string",
+    error: "string",
+    message: "string",
+    stack: "string",
+  },
+  report: { id: "id", done: "number", total: "number?", message: "string" },
+  // both ways
+  post: { channel: "string", name: "string", payload: "any", time: "number" },
+  request: { id: "id", channel: "string", name: "string", payload: "any", time: "number" },
   // hub to page
+  withdraw: { id: "id" },
   assets: { assets: "object" },
   ready: { mode: "string", reason: "string", arena: "object?" },
   result: { id: "id", value: "any" },

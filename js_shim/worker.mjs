@@ -125,6 +125,11 @@ const FROM_PAGE = Object.freeze([
   "drop",
   "subscribe",
   "unsubscribe",
+  "post",
+  "request",
+  "answer",
+  "refuse",
+  "report",
 ]);
 
 /**
@@ -165,7 +170,9 @@ async function runHub({ site, page, broker }, fatal) {
       try {
         const message = checked(data, FROM_PAGE);
         if (message.kind === "configure") arena = serve(message);
-        else if (message.kind !== "run") serve(message);
+        else if ("payload" in message && arena) {
+          serve({ ...message, payload: received(message.payload, arena) });
+        } else if (message.kind !== "run") serve(message);
         else {
           const { id, target, args, priority, timeout } = message;
           run(id, target, arena ? received(args, arena) : args, priority, timeout);

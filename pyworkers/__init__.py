@@ -2,9 +2,10 @@
 
 The layers, each of which imports only from those below it::
 
-    _pool, _shared_array, _lending, _page, task    public API
+    _pool, _shared_array, _lending, _page, page,
+    task                                           public API
     _engine, _iterators                            what makes it go
-    _ledger, _peers, _pool_messages                what it writes down and says
+    _ledger, _peers, _pool_messages, _page_messages  what it writes down and says
     _functions, _hub, _worker, _worker_messages,
     _output                                        what they stand on
     _messages, _pickled                            messages between users' code
@@ -25,7 +26,7 @@ The layers, each of which imports only from those below it::
 ``cli`` is for native CPython: serve, build and run.
 """
 
-from pyworkers import errors, task
+from pyworkers import errors, page, task
 from pyworkers._arena import ArenaStatistics
 from pyworkers._boot_report import AssetReport, BootReport, InterpreterReport, boot_report
 from pyworkers._env import Capabilities, capabilities
@@ -43,6 +44,7 @@ from pyworkers.errors import (
     BrokenWorkerPool,
     ModeError,
     NoHandler,
+    PageError,
     PayloadError,
     ProtocolError,
     PyworkersError,
@@ -69,6 +71,7 @@ __all__ = [
     "Message",
     "ModeError",
     "NoHandler",
+    "PageError",
     "PayloadError",
     "Policy",
     "PoolStatistics",
@@ -86,5 +89,6 @@ __all__ = [
     "boot_report",
     "capabilities",
     "errors",
+    "page",
     "task",
 ]

@@ -22,13 +22,14 @@ from pathlib import Path
 from types import CodeType
 from typing import Any, Final
 
-from pyworkers import _js
+from pyworkers import _js, _page_messages
 from pyworkers._arena import SharedArena
 from pyworkers._env import capabilities, set_default_mode
 from pyworkers._events import Event, EventKind
 from pyworkers._futures import Future
 from pyworkers._hub import hub_for
 from pyworkers._lending import PageMemory
+from pyworkers._page_messages import PageMessages
 from pyworkers._policies import DEFAULT_PRIORITY
 from pyworkers._pool import WorkerPool
 from pyworkers._store import ArenaStore
@@ -105,6 +106,9 @@ class Page:
         self._background: set[asyncio.Task[None]] = set()
         self._subscriptions: dict[EventKind, Callable[[], None]] = {}
         self._main = sys.modules["__main__"].__dict__
+        self._messages = _page_messages.current = PageMessages(
+            port, reply, _described, self._view, self._shared
+        )
         self._handlers: dict[str, Callable[[Any], Any]] = {
             "drop": self._drop,
             "configure": self._configure,
@@ -113,6 +117,7 @@ class Page:
             "cancel": self._cancel,
             "subscribe": self._subscribe,
             "unsubscribe": self._unsubscribe,
+            **dict.fromkeys(("post", "request", "answer", "refuse", "report"), self._heard),
         }
 
     def serve(self, message: Any) -> Any:
@@ -218,6 +223,11 @@ class Page:
         future = self._futures.get(message.id)
         if future is not None:
             future.cancel(running=True)
+        else:
+            self._messages.withdrawn(message.id)
+
+    def _heard(self, message: Any) -> None:
+        self._messages.heard(message)
 
     def _subscribe(self, message: Any) -> None:
         kind = message.event
@@ -268,12 +278,16 @@ class Page:
             self._fail(id, error)
 
     def _fail(self, id: int, error: BaseException) -> None:
-        text = str(error)
-        if isinstance(error, SystemExit):
-            text = str(error.code)
-        trace = "".join(traceback.format_exception(_without_our_frames(error)))
-        name = type(error).__name__
-        _js.post(self._port, "error", id=id, name=name, message=text, pythonTraceback=trace)
+        _js.post(self._port, "error", id=id, **_described(error))
+
+
+def _described(error: BaseException) -> dict[str, str]:
+    """Returns what JavaScript is told of an exception."""
+    text = str(error)
+    if isinstance(error, SystemExit):
+        text = str(error.code)
+    trace = "".join(traceback.format_exception(_without_our_frames(error)))
+    return {"name": type(error).__name__, "message": text, "pythonTraceback": trace}
 
 
 def _without_our_frames(error: BaseException) -> BaseException:

@@ -9,6 +9,7 @@
     ├── ArenaFull             no room in the shared memory (also a MemoryError)
     ├── QueueFull             as many tasks or requests wait as allowed (also a queue.Full)
     ├── NoHandler             nobody there handles such messages (also a LookupError)
+    ├── PageError             JavaScript in the page that was asked has thrown something
     ├── RemoteTraceback       the traceback of a task's exception, as the cause of that exception
     └── BrokenWorkerPool      the pool is unusable (also a concurrent.futures.BrokenExecutor)
         └── WorkerLost        the worker of a task died; the pool itself goes on
@@ -27,6 +28,7 @@ __all__ = [
     "BrokenWorkerPool",
     "ModeError",
     "NoHandler",
+    "PageError",
     "PayloadError",
     "ProtocolError",
     "PyworkersError",
@@ -78,6 +80,25 @@ class NoHandler(PyworkersError, LookupError):
 
     def __str__(self) -> str:
         return f"{self.where} has no handler for {self.kind!r} on channel {self.channel!r}"
+
+
+class PageError(PyworkersError):
+    """A handler in the page has thrown something.
+
+    Args:
+        name: of its type: "TypeError".
+        text: its message.
+        stack: where, as the browser writes it.
+    """
+
+    def __init__(self, name: str, text: str, stack: str) -> None:
+        super().__init__(name, text, stack)
+        self.name = name
+        self.text = text
+        self.stack = stack
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.text}"
 
 
 class RemoteTraceback(PyworkersError):

@@ -24,6 +24,7 @@ from pyworkers import (
     QueueFull,
     WorkerLost,
     WorkerPool,
+    page,
     task,
 )
 from pyworkers._messages import Channel, Messenger
@@ -446,3 +447,9 @@ def test_who_answers_for_somebody_else_breaks_the_protocol() -> None:
     wires.request("twice")
     with pytest.raises(ProtocolError, match="worker 7 spoke of request 1"):
         wires.asking.messenger.handle(Kind.RESPONSE, 7, 1, 0.0, lambda: None)
+
+
+def test_a_channel_to_a_page_is_only_where_there_is_one() -> None:
+    """B-02"""
+    with pytest.raises(ModeError, match="there is no page to talk with"):
+        page.channel("test")
