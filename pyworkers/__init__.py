@@ -4,7 +4,7 @@ The layers, each of which imports only from those below it::
 
     _pool, _shared_array, _lending, _page, page,
     task                                           public API
-    _engine, _iterators                            what makes it go
+    _engine, _iterators, _groups                   what makes it go
     _ledger, _peers, _pool_messages, _page_messages  what it writes down and says
     _functions, _hub, _worker, _worker_messages,
     _output                                        what they stand on
@@ -32,6 +32,7 @@ from pyworkers._boot_report import AssetReport, BootReport, InterpreterReport, b
 from pyworkers._env import Capabilities, capabilities
 from pyworkers._events import Event
 from pyworkers._futures import Future
+from pyworkers._groups import TaskGroup
 from pyworkers._messages import Message
 from pyworkers._policies import Policy, QueuedTask
 from pyworkers._pool import WorkerPool
@@ -83,6 +84,7 @@ __all__ = [
     "RemoteTraceback",
     "SharedArray",
     "TaskCancelled",
+    "TaskGroup",
     "WorkerInfo",
     "WorkerLost",
     "WorkerPool",

@@ -34,6 +34,7 @@ class Task:
         keep: whether its result stays where workers can read it.
         is_parked: whether it is a coroutine that its worker awaits.
         abandoned: its future is settled; it runs only until it has heard of that.
+        preempted: it was asked to end so that another can run, and is run again later.
     """
 
     future: Future[Any]
@@ -44,6 +45,7 @@ class Task:
     keep: bool
     is_parked: bool = False
     abandoned: bool = False
+    preempted: bool = False
 
 
 class Ledger:
@@ -169,6 +171,7 @@ class Ledger:
             timed_out=counts.timed_out,
             lost=counts.lost,
             cached=counts.cached,
+            preempted=counts.preempted,
             queued=scheduler.queued,
             delayed=scheduler.delayed,
             running=scheduler.outstanding - scheduler.queued - scheduler.delayed,

@@ -78,9 +78,11 @@ class WorkerSlot:
 @dataclass(slots=True)
 class _Entry:
     rank: Any
+    priority: int
     expected: float | None
     need: Need | None
     retries: int = 0
+    is_preemptible: bool = False
     is_delayed: bool = False
     worker: int | None = None
 
@@ -139,6 +141,8 @@ class Scheduler:
     """Whether ``surplus`` names a worker that has just become free."""
     delayed: int = 0
     """How many tasks wait for their time."""
+    preemptible: set[int] = field(default_factory=set)
+    """Tasks that workers have which may be made to wait for others of higher priority."""
     _tasks: dict[int, _Entry] = field(default_factory=dict)
     _lanes: Lanes = field(init=False)
     _main: Lane = field(init=False)
@@ -161,6 +165,8 @@ class Scheduler:
     """Workers that hold more than the task that they run."""
     _deadlines: list[tuple[float, int]] = field(default_factory=list)
     _boot_failures: int = 0
+    _preempted: int | None = None
+    """The task that was asked to make room and has not yet."""
 
     def __post_init__(self) -> None:
         self._lanes = Lanes(self._tasks)
@@ -193,6 +199,7 @@ class Scheduler:
         need: Need | None = None,
         delay: float = 0.0,
         retries: int = 0,
+        preemptible: bool = False,
     ) -> None:
         """A task was submitted.
 
@@ -205,13 +212,14 @@ class Scheduler:
             need: what it asks of its worker; None means nothing.
             delay: seconds from now before which it does not run.
             retries: how many times it may be run again because its worker was lost.
+            preemptible: whether ``preempt`` may name it while it runs.
         """
         since = now + delay
         if self._ranks:
             rank = self.policy.rank(QueuedTask(task, priority, since, deadline, expected))
         else:
             rank = since - priority * AGEING_SECONDS
-        entry = self._tasks[task] = _Entry(rank, expected, need, retries)
+        entry = self._tasks[task] = _Entry(rank, priority, expected, need, retries, preemptible)
         if delay:
             self.delayed += 1
             entry.is_delayed = True
@@ -256,6 +264,52 @@ class Scheduler:
         assert worker is not None
         slot = self.workers[worker]
         slot.ending.add(task)
+        if task == self._preempted:
+            self._preempted = None
+        self._update(slot)
+
+    def preempt(self) -> int | None:
+        """Returns a task that shall make room for one of higher priority; None if none need.
+
+        It counts as one that was asked to end. There is one at a time: the next is named when it
+        has left its worker.
+        """
+        if self._idle or self._starting or self._preempted is not None:
+            return None
+        if len(self.workers) < self.max_workers and self.broken is None:
+            return None
+        for (_, task), lane in self._lanes.open():
+            urgent = self._tasks[task].priority
+            found = [
+                (self._tasks[other].priority, -other)
+                for other in self.preemptible
+                if self._tasks[other].priority < urgent and self._is_in_the_way(other, lane)
+            ]
+            if found:
+                victim = -min(found)[1]
+                self.ending(victim)
+                self._preempted = victim
+                return victim
+        return None
+
+    def _is_in_the_way(self, task: int, lane: Lane) -> bool:
+        """Says whether a task runs, not asked to end, where the first one of a lane could run."""
+        worker = self.holder(task)
+        assert worker is not None
+        slot = self.workers[worker]
+        return (
+            (slot.held[0] == task if slot.held else task in slot.parked)
+            and not slot.ending
+            and lane.home in (None, worker)
+            and lane.requires <= slot.capabilities
+        )
+
+    def left(self, worker: int, task: int, now: float) -> None:
+        """A worker has let go of a task that was preempted, which is queued again."""
+        slot = self.workers[worker]
+        self._take_off(slot, task, now)
+        slot.taken -= 1
+        self._requeue([task])
         self._update(slot)
 
     def release(self, now: float) -> None:
@@ -356,12 +410,15 @@ class Scheduler:
         over, requeued = [], []
         for task in (*slot.parked, *held[:started]):
             entry = self._tasks[task]
-            if may_retry and entry.retries > 0 and task not in slot.ending:
+            if may_retry and task == self._preempted:
+                requeued.append(task)
+            elif may_retry and entry.retries > 0 and task not in slot.ending:
                 entry.retries -= 1
                 requeued.append(task)
             else:
                 del self._tasks[task]
                 over.append(task)
+                self.preemptible.discard(task)
         requeued += held[started:]
         for _, task in self._lanes.lost(worker):
             if (waiting := self._tasks.get(task)) is not None:
@@ -391,6 +448,9 @@ class Scheduler:
         for task in tasks:
             entry = self._tasks[task]
             entry.worker = None
+            self.preemptible.discard(task)
+            if task == self._preempted:
+                self._preempted = None
             self._enqueue(task, entry)
 
     def parked(self, worker: int, task: int, now: float) -> None:
@@ -403,16 +463,23 @@ class Scheduler:
     def finished(self, worker: int, task: int, now: float) -> None:
         """A worker is done with a parked task, or with the first one that it holds."""
         slot = self.workers[worker]
+        self._take_off(slot, task, now)
+        slot.tasks_done += 1
+        del self._tasks[task]
+        if task in self.preemptible:
+            self.preemptible.remove(task)
+            if task == self._preempted:
+                self._preempted = None
+        self._update(slot)
+
+    def _take_off(self, slot: WorkerSlot, task: int, now: float) -> None:
         if task in slot.parked:
             slot.parked.remove(task)
             if not slot.held:
                 slot.last_used = now
         else:
             self._next(slot, now)
-        slot.tasks_done += 1
         slot.ending.discard(task)
-        del self._tasks[task]
-        self._update(slot)
 
     def _next(self, slot: WorkerSlot, now: float) -> None:
         task = slot.held.popleft()
@@ -478,14 +545,7 @@ class Scheduler:
                 heapq.heappop(heap)
             lane.waiting -= 1
             self.queued -= 1
-            entry.worker = worker
-            slot = self.workers[worker]
-            if not slot.held:
-                slot.last_used = now
-            slot.held.append(task)
-            slot.taken += 1
-            slot.ahead += entry.expected or 0.0
-            self._update(slot)
+            self._give(worker, task, entry, now)
             assign.append((worker, task))
         return Decision(assign, self._missing())
 
@@ -528,6 +588,8 @@ class Scheduler:
         slot.held.append(task)
         slot.taken += 1
         slot.ahead += entry.expected or 0.0
+        if entry.is_preemptible:
+            self.preemptible.add(task)
         self._update(slot)
 
     def _missing(self) -> int:

@@ -40,6 +40,7 @@ class PoolStatistics:
         timed_out: tasks that were not done within their timeout.
         lost: tasks whose worker died.
         cached: calls that were answered by the result of an earlier one.
+        preempted: how many times a task made room for another.
         queued: tasks that wait for a worker now.
         delayed: tasks that wait for their time now.
         running: tasks that workers have now, those held ahead included.
@@ -61,6 +62,7 @@ class PoolStatistics:
     timed_out: int
     lost: int
     cached: int
+    preempted: int
     queued: int
     delayed: int
     running: int
@@ -113,6 +115,7 @@ class Counts:
     timed_out: int = 0
     lost: int = 0
     cached: int = 0
+    preempted: int = 0
     workers_started: int = 0
     workers_lost: int = 0
     workers_ended: int = 0

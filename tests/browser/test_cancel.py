@@ -289,3 +289,24 @@ def test_a_user_who_interrupts_waiting_cancels_the_task(hub: Hub) -> None:
         )
     )
     assert outcome == [[True, True, True], True]
+
+
+@pytest.mark.parametrize("task", ["spin", "asks"])
+def test_a_task_makes_room_for_one_of_higher_priority(hub: Hub, task: str) -> None:
+    """C-07 X-02: it is run again from its beginning; its future knows nothing of it."""
+    outcome = hub.run(
+        body(
+            """
+    async with WorkerPool(1, grace=0.2) as pool:
+        lower = pool.submit_with(twice, priority="low", preemptible=True)
+        await starts(lower)
+        higher = pool.submit_with(abs, [-7], priority="high")
+        first = [await higher, lower.done()]
+        equal = pool.submit_with(abs, [-8], priority="low")
+        same = equal.done()
+        lower.cancel(running=True)
+        return first, same, await equal, lower.cancelled(), pool.stats().preempted
+"""
+        ).replace("twice", task)
+    )
+    assert outcome == [[7, False], False, 8, True, 1]
