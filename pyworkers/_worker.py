@@ -343,8 +343,7 @@ class Worker:
 
     def _cancel_task(self, frame: Frame) -> None:
         running = self._coroutines.get(frame.id)
-        if running is not None:
-            self.interruptions.cancel(frame.id)
+        if running is not None and self.interruptions.tell(frame.id):
             running.cancel()
 
     def _keep_function(self, frame: Frame) -> None:

@@ -397,24 +397,30 @@ def test_a_task_that_waits_for_its_hub_can_be_cancelled(hub: Hub) -> None:
     outcome = hub.run(
         body(
             """
+    def ask():
+        channel = task.channel("test")
+        future = channel.request("waits", timeout=None)
+        future.add_progress_callback(lambda *_: channel.post("waiting"))
+        return future
     def plain():
-        task.channel("test").request("waits", timeout=None).result()
+        ask().result()
     async def awaits():
-        await task.channel("test").request("waits", timeout=None)
+        await ask()
     outcome = []
     async with WorkerPool(1, grace=60) as pool:
         pid = await pool.submit(os.getpid)
         for function in (plain, awaits) if shared else (awaits,):
-            began, ended = asyncio.Event(), asyncio.Event()
+            waiting, ended = asyncio.Event(), asyncio.Event()
             async def waits(message):
-                began.set()
+                message.progress(0)
                 try:
                     await asyncio.sleep(3600)
                 finally:
                     ended.set()
             pool.channel("test").on("waits", waits)
+            pool.channel("test").on("waiting", lambda message, event=waiting: event.set())
             future = pool.submit(function)
-            await began.wait()
+            await waiting.wait()
             future.cancel(running=True)
             await ended.wait()
             outcome.append(await pool.submit(os.getpid) == pid)
