@@ -9,8 +9,9 @@
 import { Arena, PAGE } from "./arena.mjs";
 import { load } from "./assets.mjs";
 import { Broker, serveBroker } from "./broker.mjs";
+import { Channels } from "./channels.mjs";
 import { lent, Names, returned } from "./lending.mjs";
-import { checked, PROTOCOL_VERSION } from "./protocol.mjs";
+import { checked, EVENTS, PROTOCOL_VERSION } from "./protocol.mjs";
 import { startThread } from "./thread.mjs";
 
 /** A Python exception, or the end of what should have answered. */
@@ -44,10 +45,25 @@ export class PyworkersError extends Error {
  * @typedef {object} RunOptions
  * @property {AbortSignal} [signal] ends the task, wherever it is
  * @property {(progress: {done: number, total?: number, message: string}) => void} [onProgress]
- * @property {number} [priority] 0 (last) to 10 (first), 5 by default
+ * @property {number | "low" | "normal" | "high" | "critical"} [priority] 0 (last) to 10 (first), or
+ *   the names of 2, 5, 8 and 10; 5 by default
  * @property {number} [timeout] seconds from now until the task fails with TimeoutError
  * @property {Transferable[]} [transfer] buffers in the arguments that need not be copied, and are
  *   unusable here afterwards
+ */
+
+/**
+ * Something that happened in the pool behind `run`.
+ * @typedef {object} PoolEvent
+ * @property {typeof EVENTS[number]} kind
+ * @property {number} time when the hub learned of it, in seconds since the epoch
+ * @property {number} [worker] number of the worker; absent if no worker had the task
+ * @property {number} [task] number of the task; absent in an event of a worker
+ * @property {string} [function] name of its function
+ * @property {"done" | "failed" | "cancelled" | "timed_out" | "lost"} [outcome] of task_done
+ * @property {number} [seconds] of task_done: how long it ran, if it came to its end
+ * @property {{done: number, total?: number, message: string}} [progress] of task_progress
+ * @property {string} [reason] of worker_lost: what ended it
  */
 
 /**
@@ -72,11 +88,44 @@ async function fetchModule(url) {
   return [name, await (await load(url)).text()];
 }
 
+/** What takes longer than setTimeout can wait, nobody waits for. */
+const MAX_TIMER_SECONDS = 2_147_483;
+
+/** What a hub may say. */
+const FROM_HUB = Object.freeze([
+  "assets",
+  "ready",
+  "result",
+  "error",
+  "progress",
+  "output",
+  "event",
+  "post",
+  "request",
+  "withdraw",
+]);
+
+/** What of it is said on channels. */
+const CHANNELLED = Object.freeze(["post", "request", "withdraw"]);
+
 /** A running hub. */
 export class Connection {
   /** @type {Map<number, Pending>} */
   #pending = new Map();
   #lastId = 0;
+  #channels = new Channels({
+    post: (message, transfer = []) => {
+      if (!this.#over) this.#post(message, "payload", transfer);
+    },
+    ask: (message, options) =>
+      this.#ask(options, (id) => {
+        this.#post({ ...message, id }, "payload", options.transfer ?? []);
+        return `the hub did not answer ${message.name} on channel ${message.channel}`;
+      }),
+    error: (name, message) => new PyworkersError(name, message),
+  });
+  /** @type {Map<string, Set<(event: PoolEvent) => void>>} */
+  #listeners = new Map();
   /** @type {PyworkersError | undefined} */
   #over;
   /** @type {Arena | undefined} */
@@ -139,36 +188,58 @@ export class Connection {
    * @param {RunOptions} [options]
    * @returns {Promise<any>} plain data; buffers as typed arrays
    */
-  async run(target, args = [], { signal, onProgress, priority, timeout, transfer = [] } = {}) {
+  run(target, args = [], { priority, timeout, transfer = [], ...options } = {}) {
+    return this.#ask(options, (id) => {
+      this.#post({ kind: "run", id, target, args, priority, timeout }, "args", transfer);
+      return "";
+    });
+  }
+
+  /**
+   * Sends what has an answer.
+   * @param {import("./channels.mjs").RequestOptions} options with the `timeout` that is watched here
+   * @param {(id: number) => string} send returns what to say when the time is over
+   * @returns {Promise<any>}
+   */
+  async #ask({ signal, onProgress, timeout }, send) {
     signal?.throwIfAborted();
     const id = ++this.#lastId;
     const result = this.#promise(id, onProgress);
-    const aborted = () => {
+    const withdraw = (/** @type {unknown} */ reason) => {
       this.port.postMessage({ kind: "cancel", id });
-      this.#settle(id)?.reject(signal?.reason);
+      this.#settle(id)?.reject(reason);
     };
+    const aborted = () => withdraw(signal?.reason);
     signal?.addEventListener("abort", aborted, { once: true });
+    let timer;
     try {
-      this.#postRun({ kind: "run", id, target, args, priority, timeout }, transfer);
+      const late = send(id);
+      if (typeof timeout === "number" && timeout < MAX_TIMER_SECONDS) {
+        const error = () => new PyworkersError("TimeoutError", `${late} within ${timeout} s`);
+        timer = setTimeout(() => withdraw(error()), timeout * 1000);
+      }
       return await result;
     } finally {
+      clearTimeout(timer);
       signal?.removeEventListener("abort", aborted);
       this.#pending.delete(id);
     }
   }
 
   /**
+   * Posts a message whose typed arrays may go by way of shared memory.
    * @param {any} message
+   * @param {"args" | "payload"} field in which they are
    * @param {Transferable[]} transfer
    */
-  #postRun(message, transfer) {
-    if (!this.#arena) {
+  #post(message, field, transfer) {
+    if (!this.#arena || !(field in message)) {
       this.port.postMessage(message, transfer);
       return;
     }
-    const { value, memories, offsets } = lent(message.args, this.#arena, this.#names);
+    const { value, memories, offsets } = lent(message[field], this.#arena, this.#names);
     try {
-      this.port.postMessage({ ...message, args: value, memories }, transfer);
+      this.port.postMessage({ ...message, [field]: value, memories }, transfer);
     } catch (error) {
       for (const offset of offsets) this.#arena.free(offset);
       throw error;
@@ -197,6 +268,47 @@ export class Connection {
     const result = this.#promise(id);
     this.port.postMessage({ kind: "warm", id });
     await result;
+  }
+
+  /**
+   * Returns this side's end of a named channel to Python in the hub, whose end is
+   * `page.channel(name)` of `from pyworkers import page`.
+   * @param {string} name
+   */
+  channel(name) {
+    return this.#channels.get(name);
+  }
+
+  /**
+   * Has a function called with each event of a kind in the pool behind `run`.
+   * @param {typeof EVENTS[number]} event
+   * @param {(event: PoolEvent) => void} listener
+   * @returns {() => void} what ends it
+   * @throws {TypeError} there is no such event
+   */
+  on(event, listener) {
+    if (!EVENTS.includes(event)) throw new TypeError(`event must be one of ${EVENTS.join(", ")}`);
+    if (this.#over) throw this.#over;
+    const listeners = this.#listeners.get(event) ?? new Set();
+    this.#listeners.set(event, listeners);
+    const own = (/** @type {PoolEvent} */ told) => listener(told);
+    if (listeners.size === 0) this.port.postMessage({ kind: "subscribe", event });
+    listeners.add(own);
+    return () => {
+      if (!listeners.delete(own) || listeners.size > 0 || this.#over) return;
+      this.port.postMessage({ kind: "unsubscribe", event });
+    };
+  }
+
+  /** @param {PoolEvent} event */
+  #happened(event) {
+    for (const listener of this.#listeners.get(event.kind) ?? []) {
+      try {
+        listener(event);
+      } catch (error) {
+        console.error(error); // of one listener, and none of the others' business
+      }
+    }
   }
 
   /**
@@ -248,9 +360,13 @@ export class Connection {
 
   /** @param {any} data */
   #heard(data) {
-    const message = checked(data, ["assets", "ready", "result", "error", "progress", "output"]);
+    const message = checked(data, FROM_HUB);
     if (message.kind === "output") this.onOutput(message);
     else if (message.kind === "progress") this.#pending.get(message.id)?.onProgress?.(message);
+    else if (CHANNELLED.includes(message.kind)) {
+      const payload = this.#returned(message.payload, message.memories);
+      this.#channels.heard({ ...message, payload });
+    } else if (message.kind === "event") this.#happened(message.event);
     else if (message.kind === "assets") this.#loaded(message.assets);
     else if (message.kind === "ready") this.#settle(0)?.resolve(message);
     else if (message.kind === "result") {
@@ -258,12 +374,15 @@ export class Connection {
       this.#settle(id)?.resolve(this.#returned(value, memories));
     } else {
       const { id, name, message: text, pythonTraceback } = message;
-      this.#settle(id)?.reject(new PyworkersError(name, text, pythonTraceback));
+      const error = new PyworkersError(name, text, pythonTraceback);
+      const pending = this.#settle(id);
+      if (pending) pending.reject(error);
+      else if (id === 0) console.error(error); // of a message that has no answer
     }
   }
 
   /**
-   * @param {any} value
+   * @param {any} value that Python sent
    * @param {import("./lending.mjs").Named[]} [memories]
    */
   #returned(value, memories = []) {

@@ -8,6 +8,7 @@
 import { load } from "./assets.mjs";
 import { open, siteFrom } from "./connection.mjs";
 
+export { Channel } from "./channels.mjs";
 export { Connection, PyworkersError } from "./connection.mjs";
 
 /**

@@ -6,7 +6,7 @@
  */
 
 /** Both ends of a channel must speak the same version; a mismatch is refused by name. */
-export const PROTOCOL_VERSION = 1;
+export const PROTOCOL_VERSION = 2;
 
 /**
  * Frame header, little-endian, 24 bytes; frames start at multiples of 8:
@@ -39,6 +39,12 @@ export const Kind = Object.freeze({
   RELEASE: 25,
   MISSING: 26,
   CHUNK: 31,
+  POST: 32,
+  REQUEST: 33,
+  RESPONSE: 34,
+  FAILURE: 35,
+  REPORT: 36,
+  WITHDRAW: 37,
 });
 
 /**
@@ -53,7 +59,7 @@ export const MESSAGES = Object.freeze({
     id: "id",
     target: "string",
     args: "array",
-    priority: "count?",
+    priority: "level?",
     timeout: "number?",
     memories: "array?",
   },
@@ -61,19 +67,60 @@ export const MESSAGES = Object.freeze({
   warm: { id: "id" },
   cancel: { id: "id" },
   drop: { id: "id" },
+  subscribe: { event: "event" },
+  unsubscribe: { event: "event" },
+  answer: { id: "id", payload: "any", memories: "array?" },
+  refuse: {
+    id: "id",
+    channel: "string",
+    name: "string",
+    error: "string",
+    message: "string",
+    stack: "string",
+  },
+  report: { id: "id", done: "number", total: "number?", message: "string" },
+  // both ways
+  post: {
+    channel: "string",
+    name: "string",
+    payload: "any",
+    time: "number",
+    memories: "array?",
+  },
+  request: {
+    id: "id",
+    channel: "string",
+    name: "string",
+    payload: "any",
+    time: "number",
+    memories: "array?",
+  },
   // hub to page
+  withdraw: { id: "id" },
   assets: { assets: "object" },
   ready: { mode: "string", reason: "string", arena: "object?" },
   result: { id: "id", value: "any", memories: "array?" },
   error: { id: "id", name: "string", message: "string", pythonTraceback: "string" },
   progress: { id: "id", done: "number", total: "number?", message: "string" },
   output: { id: "id?", stream: "string", text: "string" },
+  event: { event: "object" },
   // hub to broker
   spawn: { peer: "id", name: "string", channel: "object", archive: "object" },
   terminate: { peer: "id" },
   // broker to hub
   died: { peer: "id", reason: "string" },
 });
+
+/** What a pool tells who subscribes to it. */
+export const EVENTS = Object.freeze(
+  /** @type {const} */ ([
+    "task_started",
+    "task_progress",
+    "task_done",
+    "worker_ready",
+    "worker_lost",
+  ]),
+);
 
 /** @type {Readonly<Record<string, (value: unknown) => boolean>>} */
 const CHECKS = Object.freeze({
@@ -82,6 +129,8 @@ const CHECKS = Object.freeze({
   number: (v) => typeof v === "number" && Number.isFinite(v),
   id: (v) => Number.isInteger(v) && /** @type {number} */ (v) >= 0,
   count: (v) => Number.isInteger(v) && /** @type {number} */ (v) >= 0,
+  level: (v) => typeof v === "string" || (Number.isInteger(v) && /** @type {number} */ (v) >= 0),
+  event: (v) => EVENTS.includes(/** @type {any} */ (v)),
   array: (v) => Array.isArray(v),
   object: (v) => typeof v === "object" && v !== null,
   strings: (v) => Array.isArray(v) && v.every((item) => typeof item === "string"),

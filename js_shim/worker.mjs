@@ -115,6 +115,23 @@ function openLink(heap, peer, channel) {
   return link;
 }
 
+/** What a page may say. */
+const FROM_PAGE = Object.freeze([
+  "configure",
+  "run",
+  "exec",
+  "warm",
+  "cancel",
+  "drop",
+  "subscribe",
+  "unsubscribe",
+  "post",
+  "request",
+  "answer",
+  "refuse",
+  "report",
+]);
+
 /**
  * @param {any} init
  * @param {(reason: string) => void} fatal
@@ -150,13 +167,23 @@ async function runHub({ site, page, broker }, fatal) {
       const memories = link && named(value, link.memories);
       page.postMessage({ kind: "result", id, value, memories }, transfer);
     };
-    const { run, serve } = pyodide.pyimport("pyworkers._page").converse(page, reply);
+    const toPage = {
+      /** @param {any} message @param {any[]} [transfer] */
+      postMessage(message, transfer = []) {
+        const memories = link && "payload" in message && named(message.payload, link.memories);
+        page.postMessage(memories ? { ...message, memories } : message, transfer);
+      },
+    };
+    const { run, serve } = pyodide.pyimport("pyworkers._page").converse(toPage, reply);
     stopwatch.lap("import");
     page.onmessage = (/** @type {MessageEvent} */ { data }) => {
       try {
-        const message = checked(data, ["configure", "run", "exec", "warm", "cancel", "drop"]);
+        const message = checked(data, FROM_PAGE);
         if (message.kind === "configure") link = serve(message);
-        else if (message.kind !== "run") serve(message);
+        else if ("payload" in message && link) {
+          const { payload, memories = [] } = message;
+          serve({ ...message, payload: received(payload, memories, link.arena) });
+        } else if (message.kind !== "run") serve(message);
         else {
           const { id, target, args, priority, timeout, memories = [] } = message;
           const given = link ? received(args, memories, link.arena) : args;

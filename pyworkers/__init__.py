@@ -2,15 +2,18 @@
 
 The layers, each of which imports only from those below it::
 
-    _pool, _shared_array, _lending, _page, task    public API
+    _pool, _shared_array, _lending, _page, page,
+    task                                           public API
     _engine, _iterators, _groups                   what makes it go
-    _ledger, _peers, _results                      what it writes down, says and reads
-    _functions, _hub, _worker, _futures, _cancel,
+    _ledger, _peers, _pool_messages, _page_messages  what it writes down and says
+    _functions, _hub, _worker, _worker_messages,
     _output                                        what they stand on
+    _messages, _pickled                            messages between users' code
+    _results, _futures, _cancel                    what becomes of a task
     _events, _trace                                what it tells
     _scheduler, _standby                           pure decisions
-    _policies, _lanes, _scaling, _rate, _statistics
-                                                   what they follow and count
+    _policies, _lanes, _scaling, _rate,
+    _statistics, _requests                         what they follow and count
     _store, _environment, _mirror                  what outlives a task; what workers find as here
     _arena                                         shared memory
     _codec, _compression                           payloads
@@ -23,15 +26,17 @@ The layers, each of which imports only from those below it::
 ``cli`` is for native CPython: serve, build and run.
 """
 
-from pyworkers import errors, task
+from pyworkers import errors, page, task
 from pyworkers._arena import ArenaStatistics
 from pyworkers._boot_report import AssetReport, BootReport, InterpreterReport, boot_report
 from pyworkers._env import Capabilities, capabilities
 from pyworkers._events import Event
 from pyworkers._futures import Future
 from pyworkers._groups import TaskGroup
+from pyworkers._messages import Message
 from pyworkers._policies import Policy, QueuedTask
 from pyworkers._pool import WorkerPool
+from pyworkers._requests import ChannelStatistics
 from pyworkers._shared_array import SharedArray
 from pyworkers._statistics import Durations, PoolStatistics, WorkerInfo
 from pyworkers._store import Ref
@@ -39,6 +44,8 @@ from pyworkers.errors import (
     ArenaFull,
     BrokenWorkerPool,
     ModeError,
+    NoHandler,
+    PageError,
     PayloadError,
     ProtocolError,
     PyworkersError,
@@ -57,11 +64,15 @@ __all__ = [
     "BootReport",
     "BrokenWorkerPool",
     "Capabilities",
+    "ChannelStatistics",
     "Durations",
     "Event",
     "Future",
     "InterpreterReport",
+    "Message",
     "ModeError",
+    "NoHandler",
+    "PageError",
     "PayloadError",
     "Policy",
     "PoolStatistics",
@@ -80,5 +91,6 @@ __all__ = [
     "boot_report",
     "capabilities",
     "errors",
+    "page",
     "task",
 ]

@@ -166,6 +166,24 @@ class Interruptions:
         """Notes that the hub does not want a task any more."""
         self._cancelled.add(task)
 
+    def tell(self, task: int) -> bool:
+        """Notes that a task which awaits is told of it; False if it has been already.
+
+        What it does then to clean up is not to be disturbed by a signal.
+        """
+        self._cancelled.add(task)
+        if task in self._raised:
+            return False
+        self._raised.add(task)
+        return True
+
+    def raise_told(self) -> None:
+        """Raises TaskCancelled, once, if ``cancel`` has noted the task that runs now."""
+        task = self.current
+        if task and task in self._cancelled and task not in self._raised:
+            self._raised.add(task)
+            raise TaskCancelled("the task was cancelled")
+
     def is_cancelled(self, task: int) -> bool:
         """Says whether the hub wants a task ended."""
         if task not in self._cancelled:

@@ -35,6 +35,7 @@ from pyworkers._lanes import Need
 from pyworkers._ledger import Ledger, Task
 from pyworkers._output import Output
 from pyworkers._peers import Peers
+from pyworkers._pool_messages import PoolMessages
 from pyworkers._protocol import KEEP, Frame, Kind, WorkerState, check_kind
 from pyworkers._results import chained, remote_error, settle
 from pyworkers._scheduler import Scheduler
@@ -81,6 +82,7 @@ class Engine:
         self.functions = Functions(hub.mode)
         self.peers = Peers(hub, name, self.functions, setup, on_output)
         self.ledger = Ledger(hub, name, self.functions, scheduler)
+        self.messages = PoolMessages(hub, self.peers, scheduler.workers, self.check_open)
         self.reserve = Reserve(standby, capabilities().cores, BOOT_TIMEOUT)
         self.shut_down = False
         self.broken: BaseException | None = None
@@ -313,6 +315,8 @@ class Engine:
             kind = check_kind(worker, slot.state, frame.kind)
             if kind is Kind.RESULT or kind is Kind.ERROR:
                 self._finish(worker, kind is Kind.ERROR, frame)
+            elif kind >= Kind.POST:
+                self.messages.handle(kind, frame)
             elif kind is Kind.PROGRESS:
                 task = self.tasks[self._task_of(worker, frame)]
                 done, total, message = self.peers.decode(frame)
@@ -384,6 +388,7 @@ class Engine:
         for worker in self.scheduler.surplus(now):
             self._end_worker(worker)
         self._end_due = None
+        answer_due = self.messages.messenger.tick(now)
         self.dispatch()
         self._hub.settle()
         release = self.scheduler.next_release()
@@ -399,6 +404,7 @@ class Engine:
                 self.scheduler.next_surplus(),
                 self._endings.next_due(),
                 release,
+                answer_due,
             )
             if when is not None
         ]
@@ -510,7 +516,7 @@ class Engine:
 
     def _end_spare(self, worker: int, failed: bool = False) -> None:
         self.reserve.lost(worker, failed)
-        self._close(worker)
+        self._close(worker, "it was not needed any more")
 
     def _next_runs(self, worker: int) -> None:
         """The worker has begun the next task that it holds."""
@@ -617,7 +623,7 @@ class Engine:
             self._end_spare(worker, failed=True)
             return
         started = self._recall(worker)
-        self._close(worker)
+        self._close(worker, reason)
         self.ledger.worker_lost(worker, reason)
         lost = self.scheduler.worker_lost(worker, reason, started)
         for number in lost.requeued:
@@ -670,12 +676,18 @@ class Engine:
     def _end_worker(self, worker: int) -> None:
         """Ends a worker whose tasks, if it has any, are settled."""
         held = len(self.scheduler.workers[worker].held)
-        self._close(worker)
+        self._close(worker, self._why_ended())
         self.ledger.worker_ended(worker)
         self.scheduler.worker_lost(worker, "it was not needed any more", held, may_retry=False)
 
-    def _close(self, worker: int) -> None:
+    def _why_ended(self) -> str:
+        if self.broken is not None:
+            return "the pool is broken"
+        return "the pool was shut down" if self.shut_down else "it was not needed any more"
+
+    def _close(self, worker: int, reason: str) -> None:
         slot = self.scheduler.workers.get(worker)
         if slot is not None:
             self.ledger.worker_gone(slot)
         self.peers.close(worker)
+        self.messages.lost(worker, reason)

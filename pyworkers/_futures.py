@@ -17,6 +17,8 @@ from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED
 from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
+from pyworkers.errors import TaskCancelled
+
 T = TypeVar("T")
 
 _CANCELLED: Final = frozenset({CANCELLED, CANCELLED_AND_NOTIFIED})
@@ -205,7 +207,7 @@ class Future(concurrent.futures.Future[T]):
     def _block(self, timeout: float | None) -> None:
         try:
             self.hub.wait(self.done, timeout)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, TaskCancelled):
             self.cancel(running=True)
             raise
 

@@ -149,16 +149,21 @@ class ThreadStaff:
 class InlineStaff:
     """Workers that run in this thread, whenever it looks for results."""
 
-    def __init__(self, on_bell: Callable[[], object]) -> None:
+    def __init__(self, on_bell: Callable[[], object], hear: Callable[[], bool]) -> None:
         self._on_bell = on_bell
-        self._hub_end = MemoryLink()
+        self._hear = hear
+        self._hub_end = MemoryLink(self._flushed)
         self.link: Link = self._hub_end
         self.store: Store = ArenaStore(LocalArena(), is_hub=True)
         self._workers: dict[int, Worker] = {}
 
+    def _flushed(self) -> None:
+        for worker in self._workers.values():
+            worker.messages.hub_spoke()
+
     def spawn(self, peer: int, name: str) -> None:
         link = self._hub_end.connect(peer, self._on_bell)
-        self._workers[peer] = Worker(link, peer, self.store, is_apart=False)
+        self._workers[peer] = Worker(link, peer, self.store, is_apart=False, hear=self._hear)
 
     def terminate(self, peer: int) -> None:
         self._workers.pop(peer).close()
@@ -184,7 +189,9 @@ class Hub:
     def __init__(self, mode: Mode) -> None:
         self.mode = mode
         self._staff: Staff = (
-            InlineStaff(self._bell_rang) if mode == "inline" else ThreadStaff(mode, self._bell_rang)
+            InlineStaff(self._bell_rang, self._hear)
+            if mode == "inline"
+            else ThreadStaff(mode, self._bell_rang)
         )
         self.link = self._staff.link
         self.store = stores[mode] = self._staff.store
@@ -264,6 +271,17 @@ class Hub:
             self._staff.work()
             self._frames.extend(self.link.receive(milliseconds))
         return bool(self._frames)
+
+    def _hear(self) -> bool:
+        """Handles what workers in this thread have said, one of which waits for the answer."""
+        outer, self._pumping = self._pumping, True
+        try:
+            self._frames.extend(self.link.receive(0.0))
+            found = bool(self._frames or self._settles)
+            self._handle_all()
+        finally:
+            self._pumping = outer
+        return found
 
     def work_inline(self) -> None:
         """Runs, in mode inline, what was just submitted; whoever pumps already will do so."""

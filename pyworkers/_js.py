@@ -343,5 +343,9 @@ def reply(answer: Callable[..., object], id: int, value: Any, shared: Callable[[
     if value is None or isinstance(value, (bool, int, float, str)):
         answer(id, value)
     else:
-        converted = to_page(value, shared)
-        answer(id, converted, to_js(buffers_of(converted)))
+        reply_converted(answer, id, to_page(value, shared))
+
+
+def reply_converted(answer: Callable[..., object], id: int, value: Any) -> None:
+    """Answers with what ``to_page`` returned."""
+    answer(id, value, to_js(buffers_of(value)))

@@ -17,16 +17,19 @@ import sys
 import traceback
 from collections.abc import Callable
 from concurrent.futures import CancelledError
+from dataclasses import asdict
 from pathlib import Path
 from types import CodeType
 from typing import Any, Final
 
-from pyworkers import _js
+from pyworkers import _js, _page_messages
 from pyworkers._arena import SharedArena
 from pyworkers._env import capabilities, set_default_mode
+from pyworkers._events import Event, EventKind
 from pyworkers._futures import Future
 from pyworkers._hub import hub_for
 from pyworkers._lending import PageMemory
+from pyworkers._page_messages import PageMessages
 from pyworkers._policies import DEFAULT_PRIORITY
 from pyworkers._pool import WorkerPool
 from pyworkers._store import ArenaStore
@@ -101,13 +104,20 @@ class Page:
         self._memory: PageMemory | None = None
         self._futures: dict[int, Future[Any]] = {}
         self._background: set[asyncio.Task[None]] = set()
+        self._subscriptions: dict[EventKind, Callable[[], None]] = {}
         self._main = sys.modules["__main__"].__dict__
+        self._messages = _page_messages.current = PageMessages(
+            port, reply, _described, self._view, self._shared
+        )
         self._handlers: dict[str, Callable[[Any], Any]] = {
             "drop": self._drop,
             "configure": self._configure,
             "exec": self._exec,
             "warm": self._warm,
             "cancel": self._cancel,
+            "subscribe": self._subscribe,
+            "unsubscribe": self._unsubscribe,
+            **dict.fromkeys(("post", "request", "answer", "refuse", "report"), self._heard),
         }
 
     def serve(self, message: Any) -> Any:
@@ -158,7 +168,7 @@ class Page:
         return None if self._memory is None else self._memory.view(value)
 
     def run(
-        self, id: int, target: str, args: Any, priority: int | None, timeout: float | None
+        self, id: int, target: str, args: Any, priority: int | str | None, timeout: float | None
     ) -> None:
         """Acts on a message ``run``, by its fields: each costs less so than as an attribute."""
         try:
@@ -184,7 +194,7 @@ class Page:
         future.add_done_callback(lambda done: self._finished(id, done))
 
     def _submit(
-        self, target: str, args: list[Any], priority: int | None, timeout: float | None
+        self, target: str, args: list[Any], priority: int | str | None, timeout: float | None
     ) -> Future[Any]:
         pool = self._own_pool()
         if priority is None:
@@ -213,6 +223,29 @@ class Page:
         future = self._futures.get(message.id)
         if future is not None:
             future.cancel(running=True)
+        else:
+            self._messages.withdrawn(message.id)
+
+    def _heard(self, message: Any) -> None:
+        self._messages.heard(message)
+
+    def _subscribe(self, message: Any) -> None:
+        kind = message.event
+        if kind not in self._subscriptions:
+            self._subscriptions[kind] = self._own_pool().on(kind, self._happened)
+
+    def _unsubscribe(self, message: Any) -> None:
+        end = self._subscriptions.pop(message.event, None)
+        if end is not None:
+            end()
+
+    def _happened(self, event: Event) -> None:
+        fields = {name: value for name, value in asdict(event).items() if value is not None}
+        if event.progress is not None:
+            done, total, text = event.progress
+            known = {} if total is None else {"total": total}
+            fields["progress"] = {"done": done, "message": text, **known}
+        _js.post(self._port, "event", event=fields)
 
     def _exec(self, message: Any) -> None:
         running = asyncio.get_running_loop().create_task(self._execute(message))
@@ -245,12 +278,16 @@ class Page:
             self._fail(id, error)
 
     def _fail(self, id: int, error: BaseException) -> None:
-        text = str(error)
-        if isinstance(error, SystemExit):
-            text = str(error.code)
-        trace = "".join(traceback.format_exception(_without_our_frames(error)))
-        name = type(error).__name__
-        _js.post(self._port, "error", id=id, name=name, message=text, pythonTraceback=trace)
+        _js.post(self._port, "error", id=id, **_described(error))
+
+
+def _described(error: BaseException) -> dict[str, str]:
+    """Returns what JavaScript is told of an exception."""
+    text = str(error)
+    if isinstance(error, SystemExit):
+        text = str(error.code)
+    trace = "".join(traceback.format_exception(_without_our_frames(error)))
+    return {"name": type(error).__name__, "message": text, "pythonTraceback": trace}
 
 
 def _without_our_frames(error: BaseException) -> BaseException:

@@ -36,6 +36,7 @@ from pyworkers._iterators import Completed, Mapped
 from pyworkers._lanes import Need
 from pyworkers._output import Output, print_output
 from pyworkers._policies import DEFAULT_PRIORITY, Policy, as_policy, as_priority, places
+from pyworkers._pool_messages import PoolChannel
 from pyworkers._protocol import WorkerState
 from pyworkers._scaling import Scaling
 from pyworkers._scheduler import Scheduler
@@ -406,6 +407,13 @@ class WorkerPool(Executor):
             ValueError: there is no such event.
         """
         return self._engine.ledger.events.subscribe(event, callback)
+
+    def channel(self, name: str) -> PoolChannel:
+        """Returns this side's end of a named channel, on which workers are told and asked things.
+
+        The other end is ``task.channel`` of the same name, in each worker of this pool.
+        """
+        return self._engine.messages.channel(name)
 
     @contextmanager
     def trace(self, path: str | Path) -> Iterator[None]:

@@ -16,9 +16,12 @@ offset  type    field
                 that the payload is a table of bulk parts
 6       u16     epoch: TASK when it was sent, for ``Link.claim``; else 0
 8       u32     peer: the number of the worker at the other end of the channel, never reused
-12      u32     id: of the task, modulo 2**32; of a function, or of something kept
+12      u32     id: of the task, modulo 2**32; of a function, or of something kept; of a request,
+                among those of the side that makes it, from 1; 0 of a POST, and of its FAILURE
 16      f64     number: TASK seconds since the epoch when it was submitted, or its delay was
-                over; RESULT and ERROR seconds that the task ran; CHUNK bytes of the whole part
+                over; RESULT and ERROR seconds that the task ran; POST and REQUEST seconds since
+                the epoch when it was sent; RESPONSE and FAILURE seconds that the handler took;
+                CHUNK bytes of the whole part
 ======  ======  ========================================================================
 """
 
@@ -29,7 +32,7 @@ from typing import Final, NamedTuple
 
 from pyworkers.errors import ProtocolError
 
-PROTOCOL_VERSION: Final = 1
+PROTOCOL_VERSION: Final = 2
 HEADER: Final = struct.Struct("<IBBHIId")
 HEADER_BYTES: Final = HEADER.size
 MAX_FRAME_BYTES: Final = 65_536
@@ -38,7 +41,7 @@ KEEP: Final = 0x40
 
 
 class Kind(enum.IntEnum):
-    """Frame kinds: below 16 from hub to worker, from 16 on from worker to hub."""
+    """Frame kinds: below 16 from hub to worker, from 16 on from worker to hub, from 32 on both."""
 
     SETUP = 1
     FUNCTION = 2
@@ -68,7 +71,19 @@ class Kind(enum.IntEnum):
     MISSING = 26
     """A task imports a module that the worker lacks, and waits for it; id is where in the arena."""
     CHUNK = 31
-    """Piece of a bulk part; the shim puts them together, Python never sees one."""
+    """Piece of a bulk part, either way; the shim puts them together, Python never sees one."""
+    POST = 32
+    """A message on a named channel, which is not answered."""
+    REQUEST = 33
+    """A message whose handler's result is the answer."""
+    RESPONSE = 34
+    """What the handler of a request returned."""
+    FAILURE = 35
+    """What the handler of a message raised, or that there is none."""
+    REPORT = 36
+    """How far the handler of a request is."""
+    WITHDRAW = 37
+    """The request is not wanted any more."""
 
 
 MESSAGES: Final[dict[str, dict[str, str]]] = {
@@ -77,7 +92,7 @@ MESSAGES: Final[dict[str, dict[str, str]]] = {
         "id": "id",
         "target": "string",
         "args": "array",
-        "priority": "count?",
+        "priority": "level?",
         "timeout": "number?",
         "memories": "array?",
     },
@@ -85,12 +100,41 @@ MESSAGES: Final[dict[str, dict[str, str]]] = {
     "warm": {"id": "id"},
     "cancel": {"id": "id"},
     "drop": {"id": "id"},
+    "subscribe": {"event": "event"},
+    "unsubscribe": {"event": "event"},
+    "answer": {"id": "id", "payload": "any", "memories": "array?"},
+    "refuse": {
+        "id": "id",
+        "channel": "string",
+        "name": "string",
+        "error": "string",
+        "message": "string",
+        "stack": "string",
+    },
+    "report": {"id": "id", "done": "number", "total": "number?", "message": "string"},
+    "post": {
+        "channel": "string",
+        "name": "string",
+        "payload": "any",
+        "time": "number",
+        "memories": "array?",
+    },
+    "request": {
+        "id": "id",
+        "channel": "string",
+        "name": "string",
+        "payload": "any",
+        "time": "number",
+        "memories": "array?",
+    },
+    "withdraw": {"id": "id"},
     "assets": {"assets": "object"},
     "ready": {"mode": "string", "reason": "string", "arena": "object?"},
     "result": {"id": "id", "value": "any", "memories": "array?"},
     "error": {"id": "id", "name": "string", "message": "string", "pythonTraceback": "string"},
     "progress": {"id": "id", "done": "number", "total": "number?", "message": "string"},
     "output": {"id": "id?", "stream": "string", "text": "string"},
+    "event": {"event": "object"},
     "spawn": {"peer": "id", "name": "string", "channel": "object", "archive": "object"},
     "terminate": {"peer": "id"},
     "died": {"peer": "id", "reason": "string"},
@@ -108,6 +152,15 @@ class WorkerState(enum.Enum):
     TERMINATED = "terminated"
 
 
+MESSAGE_KINDS: Final = tuple(kind for kind in Kind if kind >= Kind.POST)
+"""What users' code says to users' code."""
+
+
+def _messages(state: WorkerState) -> dict[Kind, WorkerState]:
+    """Messages are legal as long as a worker speaks, and change nothing."""
+    return dict.fromkeys(MESSAGE_KINDS, state)
+
+
 _RUNNING = {
     Kind.RESULT: WorkerState.IDLE,
     Kind.ERROR: WorkerState.IDLE,
@@ -117,6 +170,7 @@ _RUNNING = {
     Kind.RETAIN: WorkerState.BUSY,
     Kind.RELEASE: WorkerState.BUSY,
     Kind.MISSING: WorkerState.BUSY,
+    **_messages(WorkerState.BUSY),
     Kind.LOST: WorkerState.TERMINATED,
 }
 
@@ -128,6 +182,7 @@ TRANSITIONS: Final[dict[WorkerState, dict[Kind, WorkerState]]] = {
         Kind.RETAIN: WorkerState.INITIALIZING,
         Kind.RELEASE: WorkerState.INITIALIZING,
         Kind.MISSING: WorkerState.INITIALIZING,
+        **_messages(WorkerState.INITIALIZING),
         Kind.LOST: WorkerState.TERMINATED,
     },
     WorkerState.IDLE: {
@@ -135,6 +190,7 @@ TRANSITIONS: Final[dict[WorkerState, dict[Kind, WorkerState]]] = {
         Kind.RETAIN: WorkerState.IDLE,
         Kind.RELEASE: WorkerState.IDLE,
         Kind.MISSING: WorkerState.IDLE,
+        **_messages(WorkerState.IDLE),
         Kind.LOST: WorkerState.TERMINATED,
     },
     WorkerState.BUSY: _RUNNING,
@@ -143,6 +199,7 @@ TRANSITIONS: Final[dict[WorkerState, dict[Kind, WorkerState]]] = {
         Kind.RETAIN: WorkerState.ERROR,
         Kind.RELEASE: WorkerState.ERROR,
         Kind.MISSING: WorkerState.ERROR,
+        **_messages(WorkerState.ERROR),
         Kind.LOST: WorkerState.TERMINATED,
     },
     WorkerState.TERMINATED: {},

@@ -1,11 +1,13 @@
 """What comes of a task: its value or error, read from what the worker sent.
 
-Owns the reading of results and of errors. Knows nothing of tasks, workers and pools.
+Owns the reading of results, and how errors travel. Knows nothing of tasks, workers and pools.
 """
 
+import traceback
 from typing import Any, TypeVar
 
 from pyworkers import _codec
+from pyworkers._codec import Handle
 from pyworkers._futures import Future
 from pyworkers._store import Buffers
 from pyworkers.errors import PayloadError, RemoteTraceback
@@ -19,8 +21,17 @@ def chained(error: E, cause: BaseException | None) -> E:
     return error
 
 
+def described(error: BaseException) -> tuple[tuple[bytes, list[Any], str, str], tuple[Handle, ...]]:
+    """Returns what ``remote_error`` reads in the other interpreter, and the handles in it."""
+    trace = "".join(traceback.format_exception(error))
+    summary = f"{type(error).__name__}: {error}"
+    # Pickled for itself: should the other side be unable to read it, the rest still tells of it.
+    data, buffers, handles = _codec.encode(_codec.portable(error))
+    return (data, buffers, summary, trace), handles
+
+
 def remote_error(value: tuple[bytes, list[Any], str, str]) -> BaseException:
-    """Reads what a worker says of an exception: its pickle, a summary, and its traceback."""
+    """Reads what another interpreter says of an exception: pickle, summary and traceback."""
     error: BaseException
     try:
         data, buffers, summary, trace = value

@@ -9,7 +9,7 @@ import contextvars
 import os
 import sys
 import time
-import traceback
+from collections import deque
 from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
@@ -28,12 +28,15 @@ from pyworkers._protocol import (
     HEADER_BYTES,
     KEEP,
     MAX_FRAME_BYTES,
+    MESSAGE_KINDS,
     PROTOCOL_VERSION,
     SPILLED,
     Frame,
     Kind,
 )
+from pyworkers._results import described
 from pyworkers._store import ArenaStore, SendingStore, stores
+from pyworkers._worker_messages import WorkerMessages
 from pyworkers.errors import ArenaFull, PayloadError, TaskCancelled
 
 _LINGER_MS: Final = 20.0
@@ -43,7 +46,8 @@ from Atomics.wait is several times faster than a turn of the loop."""
 Outcome = Callable[[], Any]
 """Returns a result, or raises an error."""
 
-_task: contextvars.ContextVar[int] = contextvars.ContextVar("task")
+_task: contextvars.ContextVar[int] = contextvars.ContextVar("task", default=0)
+"""The number of the task that runs; 0 outside of tasks."""
 _inline: contextvars.ContextVar["Worker | None"] = contextvars.ContextVar("worker", default=None)
 """The worker whose task runs here, where it shares the interpreter with its hub."""
 
@@ -72,6 +76,22 @@ def current_worker() -> "Worker | None":
     return _own or _inline.get()
 
 
+def apart(worker: "Worker | None", call: Callable[[], object]) -> None:
+    """Calls in a context of its own, outside of any task.
+
+    Args:
+        worker: whose code that is; None if it is the hub's.
+        call: the function.
+    """
+
+    def enter() -> None:
+        _inline.set(worker)
+        _task.set(0)
+        call()
+
+    contextvars.copy_context().run(enter)
+
+
 class Worker:
     """The Python half of a worker.
 
@@ -81,6 +101,7 @@ class Worker:
         store: what the hub keeps, as seen from here.
         is_apart: whether the hub is another interpreter.
         asked: takes the number of the task that the hub wants interrupted; 0 if there is none.
+        hear: has the hub handle what it was told, where it shares this thread.
     """
 
     def __init__(
@@ -90,6 +111,7 @@ class Worker:
         store: ArenaStore | SendingStore,
         is_apart: bool,
         asked: Callable[[], int] = int,
+        hear: Callable[[], bool] | None = None,
     ) -> None:
         self.link = link
         self.peer = peer
@@ -108,6 +130,19 @@ class Worker:
             Kind.CANCEL: self._cancel_task,
             Kind.ENVIRONMENT: self._take_over,
         }
+        self._frames: deque[Frame] = deque()
+        self.messages = WorkerMessages(
+            link,
+            peer,
+            self.interruptions,
+            self._frames,
+            self._payload,
+            self._send_encoded,
+            self._beside,
+            partial(apart, self),
+            hear,
+        )
+        self._handlers |= dict.fromkeys(MESSAGE_KINDS, self.messages.handle)
         self.mirror: Mirror | None = None
         self._setup_began = 0.0
         self.measured: Measured | None = None
@@ -116,12 +151,15 @@ class Worker:
 
     def step(self) -> None:
         """Handles frames until none is left, lingering for more if nothing else is going on."""
+        frames = self._frames
         while True:
-            linger = 0.0 if self._running or not self.link.can_block else _LINGER_MS
-            frames = list(self.link.receive(linger))
+            if not frames:
+                linger = 0.0 if self._running or not self.link.can_block else _LINGER_MS
+                frames.extend(self.link.receive(linger))
             if not frames:
                 return
-            for frame in frames:
+            while frames:
+                frame = frames.popleft()
                 self._handlers[frame.kind](frame)
             self._release()
             self.link.flush()
@@ -133,6 +171,8 @@ class Worker:
 
     def progress(self, done: float, total: float | None, message: str) -> None:
         """Tells the hub how far the current task is."""
+        if not _task.get():
+            return
         with self.interruptions.held_off():
             self._send(Kind.PROGRESS, _task.get(), (done, total, message), 0.0)
             self.link.flush()
@@ -212,13 +252,17 @@ class Worker:
 
     def _initialize(self, setup: Setup) -> None:
         called = None
-        if setup["initializer"] is not None:
-            function, arguments = setup["initializer"]
-            called = _codec.decode(function)(*arguments)
-        if type(called) is CoroutineType:
-            self._beside(called, self._initialized)
-        else:
-            self._send_ready()
+        outer = _inline.set(self)
+        try:
+            if setup["initializer"] is not None:
+                function, arguments = setup["initializer"]
+                called = _codec.decode(function)(*arguments)
+            if type(called) is CoroutineType:
+                self._beside(called, self._initialized)
+            else:
+                self._send_ready()
+        finally:
+            _inline.reset(outer)
 
     def _initialized(self, outcome: Outcome) -> None:
         try:
@@ -235,10 +279,11 @@ class Worker:
             setup = (time.perf_counter() - self._setup_began) * 1000
             payload = _codec.encode(([*phases, ("setup", setup)], files))[0]
         self.link.send(self.peer, Kind.READY, 0, payload)
+        self.messages.open()
 
     def _beside(
         self, work: Coroutine[Any, Any, Any], then: Callable[[Outcome], None], task: int = 0
-    ) -> None:
+    ) -> "asyncio.Task[Any] | None":
         """Awaits a coroutine beside what the worker does next.
 
         Args:
@@ -250,7 +295,7 @@ class Worker:
             loop = asyncio.get_running_loop()
         except RuntimeError:
             then(partial(asyncio.run, work))
-            return
+            return None
         running = loop.create_task(work)
         self._running.add(running)
         if task:
@@ -264,6 +309,7 @@ class Worker:
             self.link.flush()
 
         running.add_done_callback(done)
+        return running
 
     def _keep_object(self, frame: Frame) -> None:
         if isinstance(self._store, SendingStore):
@@ -297,8 +343,7 @@ class Worker:
 
     def _cancel_task(self, frame: Frame) -> None:
         running = self._coroutines.get(frame.id)
-        if running is not None:
-            self.interruptions.cancel(frame.id)
+        if running is not None and self.interruptions.tell(frame.id):
             running.cancel()
 
     def _keep_function(self, frame: Frame) -> None:
@@ -394,12 +439,9 @@ class Worker:
         self._send_error(Kind.ERROR, task, error, time.perf_counter() - started)
 
     def _send_error(self, kind: Kind, id: int, error: BaseException, seconds: float) -> None:
-        trace = "".join(traceback.format_exception(error))
-        summary = f"{type(error).__name__}: {error}"
-        # Pickled for itself: should the hub be unable to read it, the rest still tells of it.
-        data, buffers, handles = _codec.encode(_codec.portable(error))
+        value, handles = described(error)
         self._hold(id, handles)
-        self._send(kind, id, (data, buffers, summary, trace), seconds)
+        self._send(kind, id, value, seconds)
 
 
 def write_files(folder: Path, files: dict[str, bytes]) -> None:

@@ -7,7 +7,9 @@
     ├── ProtocolError         a frame or message that its table does not allow: our fault
     ├── PayloadError          a value that cannot be pickled, or not be read back: the task's fault
     ├── ArenaFull             no room in the shared memory (also a MemoryError)
-    ├── QueueFull             as many tasks wait as the pool takes (also a queue.Full)
+    ├── QueueFull             as many tasks or requests wait as allowed (also a queue.Full)
+    ├── NoHandler             nobody there handles such messages (also a LookupError)
+    ├── PageError             JavaScript in the page that was asked has thrown something
     ├── RemoteTraceback       the traceback of a task's exception, as the cause of that exception
     └── BrokenWorkerPool      the pool is unusable (also a concurrent.futures.BrokenExecutor)
         └── WorkerLost        the worker of a task died; the pool itself goes on
@@ -25,6 +27,8 @@ __all__ = [
     "ArenaFull",
     "BrokenWorkerPool",
     "ModeError",
+    "NoHandler",
+    "PageError",
     "PayloadError",
     "ProtocolError",
     "PyworkersError",
@@ -56,7 +60,45 @@ class ArenaFull(PyworkersError, MemoryError):
 
 
 class QueueFull(PyworkersError, queue.Full):
-    """As many tasks wait as the pool takes; submit when some have begun."""
+    """As many tasks wait as the pool takes, or as many requests as their channel."""
+
+
+class NoHandler(PyworkersError, LookupError):
+    """A message has come to a side that has no handler for it.
+
+    Args:
+        where: the side that has none: "the hub", "worker 3" or "the page".
+        channel: name of the channel.
+        kind: of the message.
+    """
+
+    def __init__(self, where: str, channel: str, kind: str) -> None:
+        super().__init__(where, channel, kind)
+        self.where = where
+        self.channel = channel
+        self.kind = kind
+
+    def __str__(self) -> str:
+        return f"{self.where} has no handler for {self.kind!r} on channel {self.channel!r}"
+
+
+class PageError(PyworkersError):
+    """A handler in the page has thrown something.
+
+    Args:
+        name: of its type: "TypeError".
+        text: its message.
+        stack: where, as the browser writes it.
+    """
+
+    def __init__(self, name: str, text: str, stack: str) -> None:
+        super().__init__(name, text, stack)
+        self.name = name
+        self.text = text
+        self.stack = stack
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.text}"
 
 
 class RemoteTraceback(PyworkersError):
@@ -79,21 +121,23 @@ class BrokenWorkerPool(PyworkersError, BrokenExecutor):
 
 
 class WorkerLost(BrokenWorkerPool):
-    """The worker that ran a task died.
+    """The worker that ran a task, or had a request to answer, died.
 
     Args:
         worker: number of the worker.
-        task: number of the task, that of its future.
+        task: number of the task, that of its future; None for a request.
         reason: what ended the worker.
     """
 
-    def __init__(self, worker: int, task: int, reason: str) -> None:
+    def __init__(self, worker: int, task: int | None, reason: str) -> None:
         super().__init__(worker, task, reason)
         self.worker = worker
         self.task = task
         self.reason = reason
 
     def __str__(self) -> str:
+        if self.task is None:
+            return f"worker {self.worker} ended before it answered: {self.reason}"
         return f"worker {self.worker} died while it held task {self.task}: {self.reason}"
 
 

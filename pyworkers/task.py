@@ -1,8 +1,10 @@
 """What a running task can say and ask: ``from pyworkers import task``."""
 
+from pyworkers._messages import DirectChannel
 from pyworkers._worker import current_worker
+from pyworkers.errors import ModeError
 
-__all__ = ["cancelled", "checkpoint", "progress"]
+__all__ = ["cancelled", "channel", "checkpoint", "progress"]
 
 
 def progress(done: float, total: float | None = None, message: str = "") -> None:
@@ -37,3 +39,18 @@ def checkpoint() -> None:
     worker = current_worker()
     if worker is not None:
         worker.check_cancelled()
+
+
+def channel(name: str) -> DirectChannel:
+    """Returns this worker's end of a named channel, on which it tells and asks its hub things.
+
+    The other end is ``pool.channel`` of the same name. It can be had in tasks, in an initializer
+    and in handlers, and lasts as long as the worker.
+
+    Raises:
+        ModeError: this is no worker.
+    """
+    worker = current_worker()
+    if worker is None:
+        raise ModeError("this is no worker: where the pool is, use `pool.channel`")
+    return worker.messages.channel(name)

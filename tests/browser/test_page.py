@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page
 
+from pyworkers._events import KINDS
 from pyworkers.cli.serve import serving
 
 Open = Callable[..., None]
@@ -316,7 +317,9 @@ def work(n):
             const late = await caught(py.run("time:sleep", [60], { timeout: 0.2 }));
             const bad = await caught(py.run("work", [1], { priority: 11 }));
             const worse = await caught(py.run("work", [1], { priority: -1 }));
-            return [seen, value, late[0], bad, worse.slice(0, 2)];
+            const named = await py.run("work", [2], { priority: "critical" });
+            const unknown = await caught(py.run("work", [1], { priority: "urgent" }));
+            return [seen, value, late[0], bad, worse.slice(0, 2), named, unknown.slice(0, 2)];
         }"""
     )
     assert outcome[0] == [[1, 3, "step"], [2, 3, "step"], [3, 3, "step"]]
@@ -324,7 +327,58 @@ def work(n):
     assert outcome[2] == "TimeoutError"
     assert outcome[3][0] == "ValueError"
     assert "or 0 to 10, not 11" in outcome[3][1]
-    assert outcome[4] == ["ProtocolError", "message run: field priority must be count"]
+    assert outcome[4] == ["ProtocolError", "message run: field priority must be level"]
+    assert outcome[5] == 2
+    assert outcome[6] == [
+        "ValueError",
+        "priority must be low, normal, high, critical or 0 to 10, not 'urgent'",
+    ]
+
+
+def test_a_page_hears_of_what_happens_in_its_pool(py: Page) -> None:
+    """E-02 X-01: as Python does by ``pool.on``, until it does not want to any more."""
+    outcome = py.evaluate(
+        """async (kinds) => {
+            await py.exec(`
+def work(n):
+    from pyworkers import task
+    task.progress(1, n, "step")
+    return n
+def ends():
+    import os
+    os._exit(3)
+`);
+            const events = [];
+            const ends = kinds.map((kind) => py.on(kind, (event) => events.push(event)));
+            const failing = py.on("task_done", () => { throw new Error("of a listener"); });
+            await py.run("work", [3]);
+            await caught(py.run("ends"));
+            const heard = events.map(({ kind }) => kind);
+            const done = events.find(({ kind }) => kind === "task_done");
+            const progress = events.find(({ kind }) => kind === "task_progress").progress;
+            const lost = events.find(({ kind }) => kind === "worker_lost");
+            for (const end of [...ends, failing, ends[0]]) end();
+            await py.exec("1");  // all that was told before is here
+            const before = events.length;
+            await py.run("work", [3]);
+            await py.exec("1");
+            let refused;
+            try { py.on("nonsense", () => {}); } catch (error) { refused = String(error); }
+            return {
+                heard: [...new Set(heard)].sort(), done, progress, reason: typeof lost.reason,
+                after: events.length - before, refused,
+            };
+        }""",
+        [*KINDS],
+    )
+    assert outcome["heard"] == sorted(KINDS)
+    assert outcome["done"]["function"] == "work"
+    assert outcome["done"]["outcome"] == "done"
+    assert outcome["done"]["seconds"] < 60
+    assert outcome["progress"] == {"done": 1, "total": 3, "message": "step"}
+    assert outcome["reason"] == "string"
+    assert outcome["after"] == 0
+    assert outcome["refused"] == f"TypeError: event must be one of {', '.join(KINDS)}"
 
 
 def test_malformed_messages_are_refused_and_harm_nothing(py: Page) -> None:

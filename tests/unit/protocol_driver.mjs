@@ -42,6 +42,7 @@ answer({
     maxFrameBytes: protocol.MAX_FRAME_BYTES,
     kinds: protocol.Kind,
     messages: protocol.MESSAGES,
+    events: protocol.EVENTS,
   }),
   checked: ({ message, kinds }) => {
     const value = meant(message);

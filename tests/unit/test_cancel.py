@@ -116,6 +116,33 @@ def test_a_coroutine_is_interrupted_only_while_it_runs(hub: Hub) -> None:
     asyncio.run(main())
 
 
+def test_a_coroutine_that_was_told_cleans_up_undisturbed(hub: Hub) -> None:
+    """X-02: the signal that comes behind is not raised in its ``except`` and ``finally`` blocks."""
+
+    async def main() -> None:
+        coroutines: dict[int, asyncio.Task[Any]] = {}
+        interruptions = Interruptions(hub.asked, coroutines)
+        done = []
+
+        async def waits() -> None:
+            try:
+                await asyncio.sleep(3600)
+            finally:
+                hub.named = [1]
+                interruptions.check()
+                done.append(interruptions.is_cancelled(1))
+
+        coroutines[1] = asyncio.create_task(waits())
+        await asyncio.sleep(0)
+        assert interruptions.tell(1)
+        assert not interruptions.tell(1)
+        coroutines[1].cancel()
+        await asyncio.wait(coroutines.values())
+        assert done == [True]
+
+    asyncio.run(main())
+
+
 @pytest.fixture
 def listening(hub: Hub) -> Iterator[Interruptions]:
     before = signal.getsignal(SIGNAL), sys.unraisablehook

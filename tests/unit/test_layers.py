@@ -14,13 +14,15 @@ MODULES = sorted((ROOT / "pyworkers").rglob("*.py"))
 
 # From top to bottom. A subpackage has its place as a whole.
 LAYERS: tuple[set[str], ...] = (
-    {"__init__", "_pool", "_shared_array", "_lending", "_page", "_snapshot", "task"},
+    {"__init__", "_pool", "_shared_array", "_lending", "_page", "_snapshot", "page", "task"},
     {"_engine", "_groups", "_iterators"},
-    {"_ledger", "_peers", "_results"},
-    {"_functions", "_hub", "_worker", "_futures", "_cancel", "_output"},
+    {"_ledger", "_peers", "_pool_messages", "_page_messages"},
+    {"_functions", "_hub", "_worker", "_worker_messages", "_output"},
+    {"_messages", "_pickled"},
+    {"_results", "_futures", "_cancel"},
     {"_events", "_trace"},
     {"_scheduler", "_standby"},
-    {"_lanes", "_policies", "_rate", "_scaling", "_statistics"},
+    {"_lanes", "_policies", "_rate", "_requests", "_scaling", "_statistics"},
     {"_store", "_environment", "_mirror"},
     {"_arena"},
     {"_codec", "_compression"},
@@ -45,6 +47,7 @@ PURE = {
     "_policies",
     "_protocol",
     "_rate",
+    "_requests",
     "_scaling",
     "_scheduler",
     "_standby",
