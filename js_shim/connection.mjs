@@ -227,9 +227,10 @@ export class Connection {
   }
 
   /**
-   * Posts a message whose typed arrays may go by way of shared memory.
+   * Posts a message in which typed arrays may be.
    * @param {any} message
-   * @param {"args" | "payload"} field in which they are
+   * @param {"args" | "payload"} field in which they are; those of `args` are for workers, and large
+   *   ones go by way of shared memory
    * @param {Transferable[]} transfer
    */
   #post(message, field, transfer) {
@@ -237,7 +238,12 @@ export class Connection {
       this.port.postMessage(message, transfer);
       return;
     }
-    const { value, memories, offsets } = lent(message[field], this.#arena, this.#names);
+    const { value, memories, offsets } = lent(
+      message[field],
+      this.#arena,
+      this.#names,
+      field === "args",
+    );
     try {
       this.port.postMessage({ ...message, [field]: value, memories }, transfer);
     } catch (error) {

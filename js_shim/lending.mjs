@@ -119,15 +119,16 @@ export class Names {
 }
 
 /**
- * In a page: copies large typed arrays into the arena, as far as it has room, and names the memory
- * of those that are shared already.
+ * In a page: names the memory of shared typed arrays, and copies other large ones into the arena,
+ * as far as it has room.
  * @param {any} value
  * @param {import("./arena.mjs").Arena} arena
  * @param {Names} names
+ * @param {boolean} copies whether it copies
  * @returns {{value: any, memories: Named[] | undefined, offsets: number[]}} what to post; `offsets`
  *   are to be freed if it is not
  */
-export function lent(value, arena, names) {
+export function lent(value, arena, names, copies) {
   /** @type {number[]} */
   const offsets = [];
   /** @type {Map<SharedArrayBuffer, number>} */
@@ -137,7 +138,7 @@ export function lent(value, arena, names) {
       if (!arena.isSameAs(view.buffer)) memories.set(view.buffer, names.nameOf(view.buffer));
       return view;
     }
-    if (view.byteLength < MIN_BYTES) return view;
+    if (!copies || view.byteLength < MIN_BYTES) return view;
     const offset = arena.allocate(view.byteLength, PAGE);
     if (offset === 0) return view;
     offsets.push(offset);
