@@ -9,7 +9,8 @@ The layers, each of which imports only from those below it::
     _output                                        what they stand on
     _events, _trace                                what it tells
     _scheduler, _standby                           pure decisions
-    _policies, _lanes, _scaling, _statistics       what they follow and count
+    _policies, _lanes, _scaling, _backoff,
+    _statistics                                    what they follow and count
     _store, _environment, _mirror                  what outlives a task; what workers find as here
     _arena                                         shared memory
     _codec                                         payloads

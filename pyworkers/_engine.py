@@ -23,6 +23,7 @@ from functools import partial
 from typing import Any, Final
 
 from pyworkers import _codec
+from pyworkers._backoff import is_retried
 from pyworkers._boot_report import note_worker
 from pyworkers._cancel import Endings
 from pyworkers._codec import Encoded, Handle
@@ -36,7 +37,7 @@ from pyworkers._ledger import Ledger, Task
 from pyworkers._output import Output
 from pyworkers._peers import Peers
 from pyworkers._protocol import KEEP, Frame, Kind, WorkerState, check_kind
-from pyworkers._results import chained, remote_error, settle
+from pyworkers._results import chained, error_of, remote_error, settle
 from pyworkers._scheduler import Scheduler
 from pyworkers._standby import QUIET_SECONDS, Reserve
 from pyworkers._store import Buffers, adopt, check_mode, keep
@@ -110,6 +111,8 @@ class Engine:
         need: Need | None = None,
         delay: float = 0.0,
         pure: bool = False,
+        retry_on: tuple[type[BaseException], ...] = (),
+        backoff: float = 0.0,
     ) -> Future[Any]:
         """Encodes and queues a call; what cannot be run fails its future."""
         number = next(_task_numbers)
@@ -136,8 +139,10 @@ class Engine:
         future.is_short = expected is not None and expected < _SHORT_SECONDS
         now = time.monotonic()
         deadline = None if timeout in (None, math.inf) else now + timeout
-        self.scheduler.submitted(number, priority, deadline, expected, now, need, delay, retries)
-        self.tasks[number] = Task(future, id, call, priority, now + delay, keep)
+        self.scheduler.submitted(
+            number, priority, deadline, expected, now, need, delay, retries, backoff
+        )
+        self.tasks[number] = Task(future, id, call, priority, now + delay, keep, retry_on)
         if is_pure:
             self._pure_calls.remember(call, keep, future)
         self.dispatch()
@@ -515,7 +520,13 @@ class Engine:
             self.functions.took(task.function, frame.number)
         data, buffers = self.peers.read(frame)
         held = self._hub.store.let_go(worker, frame.id)
-        if frame.flags & KEEP:
+        now = time.monotonic()
+        again = failed and bool(task.retry_on) and self._is_retried(number, task, data, buffers)
+        if again:
+            self.ledger.task_retried(task, frame.number)
+            task.since = self.scheduler.failed(worker, number, now)
+            self._await_release()
+        elif frame.flags & KEEP:
             # At once: bytes that are still the worker's are freed when it ends.
             store = self.peers.arena_store()
             kept = adopt(self._hub.mode, store, worker, _codec.decode(data))
@@ -526,14 +537,26 @@ class Engine:
             self._hub.after(partial(self._settle_kept, task, data, buffers))
         else:
             self._hub.after(partial(self._settle, task, failed, data, buffers, held))
-        now = time.monotonic()
-        self.ledger.task_finished(worker, task, failed, frame.number, now)
-        self.scheduler.finished(worker, number, now)
-        del self.tasks[number]
-        self._endings.over(number)
+        if not again:
+            self.ledger.task_finished(worker, task, failed, frame.number, now)
+            self.scheduler.finished(worker, number, now)
+            del self.tasks[number]
+            self._endings.over(number)
         self._next_runs(worker)
         if self.scheduler.is_used_up(worker):
             self._hub.after(partial(self._retire, worker))
+
+    def _is_retried(self, number: int, task: Task, data: bytes, buffers: Buffers) -> bool:
+        """Says whether a task that raised is run again."""
+        if task.abandoned or self._refusing or not self.scheduler.may_retry(number):
+            return False
+        return is_retried(error_of(data, buffers), task.retry_on)
+
+    def _await_release(self) -> None:
+        """Has this pool come back when a task that waits to be run again has waited."""
+        release = self.scheduler.next_release()
+        if release is not None:
+            self._hub.remind(release, self)
 
     def _retire(self, worker: int) -> None:
         if worker in self.scheduler.workers:
@@ -579,7 +602,8 @@ class Engine:
         started = self._recall(worker)
         self._close(worker)
         self.ledger.worker_lost(worker, reason)
-        lost = self.scheduler.worker_lost(worker, reason, started)
+        lost = self.scheduler.worker_lost(worker, reason, started, now=time.monotonic())
+        self._await_release()
         for number in lost.requeued:
             self.tasks[number].future.wait_again()
         for number in lost.started:

@@ -19,11 +19,13 @@ from collections.abc import (
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from pathlib import Path
+from random import Random
 from types import TracebackType
 from typing import Any, Final, Literal, NoReturn, ParamSpec, Self, TypeVar, overload
 
 from pyworkers import _codec, _js
 from pyworkers._arena import ArenaStatistics
+from pyworkers._backoff import RetryOn, as_error_types
 from pyworkers._codec import Encoded, Handle
 from pyworkers._engine import Engine
 from pyworkers._env import Mode, choose_mode, module_source
@@ -182,6 +184,7 @@ class WorkerPool(Executor):
             places=self._places if capabilities else (),
             scaling=Scaling(min_workers, idle_timeout),
             lifetime=worker_lifetime,
+            chance=Random().random,
         )
         self._engine = Engine(
             self._hub,
@@ -298,6 +301,8 @@ class WorkerPool(Executor):
         affinity: Hashable | None = None,
         pure: bool = False,
         block: bool = False,
+        retry_on: RetryOn = (),
+        backoff: float = 0.0,
     ) -> Future[Any]:
         """Like ``submit``, with a say in how the task is run.
 
@@ -311,8 +316,8 @@ class WorkerPool(Executor):
                 is interrupted if it runs, as by ``future.cancel(running=True)``; None means never.
             keep: whether the result stays where every worker can read it: the future gives a
                 ``Ref`` to it, to be given to other tasks.
-            retries: how many times the task may be run again because its worker died while it ran;
-                only for what may run more than once.
+            retries: how many times the task may be run again because its worker died while it ran,
+                or it raised one of ``retry_on``; only for what may run more than once.
             delay: seconds from now before which the task does not run.
             requires: capabilities that the worker must have.
             affinity: tasks with the same key run in the same worker as long as it lives; None
@@ -321,10 +326,17 @@ class WorkerPool(Executor):
                 pickled alike, may answer this one, if it has not failed: its future is returned.
                 The last 256 are remembered; calls with a ``Ref`` or a ``SharedArray`` are not.
             block: whether to wait for room rather than to raise QueueFull.
+            retry_on: a type of exceptions, or several: a task that raises one is run again, as
+                often as ``retries`` allows; then the last exception is its future's. What cannot
+                be pickled is a PayloadError, and has to be named as that.
+            backoff: seconds to wait before the task is run again for the first time; twice as long
+                each further time, up to 60. Each wait is shortened by chance, to half at the most,
+                so that tasks which failed together do not come back together.
 
         Raises:
-            ValueError: the priority, timeout, retries or delay is out of its range, or no worker
-                has such a capability.
+            ValueError: the priority, timeout, retries, delay or backoff is out of its range, no
+                worker has such a capability, or retry_on or backoff is given without retries.
+            TypeError: retry_on has something in it that is no type of exceptions.
             RuntimeError: the pool is shut down.
             BrokenWorkerPool: the pool is broken.
             QueueFull: as many tasks wait as ``max_pending`` allows.
@@ -338,6 +350,11 @@ class WorkerPool(Executor):
             raise ValueError(f"retries must be 0 or more, not {retries}")
         if not 0 <= delay < math.inf:
             raise ValueError(f"delay must be 0 seconds or more, not {delay}")
+        errors = as_error_types(retry_on)
+        if not 0 <= backoff < math.inf:
+            raise ValueError(f"backoff must be 0 seconds or more, not {backoff}")
+        if (errors or backoff) and not retries:
+            raise ValueError("retry_on and backoff need retries of at least 1")
         needed = frozenset(requires)
         if unknown := needed - self._places[0]:
             raise ValueError(f"no worker of this pool has the capability {min(unknown)!r}")
@@ -347,7 +364,18 @@ class WorkerPool(Executor):
             self._check_room()
         need = Need(needed, affinity) if needed or affinity is not None else None
         return self._engine.submit(
-            fn, tuple(args), kwargs or {}, priority, timeout, keep, retries, need, delay, pure
+            fn,
+            tuple(args),
+            kwargs or {},
+            priority,
+            timeout,
+            keep,
+            retries,
+            need,
+            delay,
+            pure,
+            errors,
+            backoff,
         )
 
     async def room(self) -> None:

@@ -17,10 +17,11 @@ A worker that is over its lifetime is given nothing more, and ends when it has n
 
 import heapq
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
+from pyworkers._backoff import retry_wait
 from pyworkers._lanes import Lane, Lanes, Need
 from pyworkers._policies import AGEING_SECONDS, DEFAULT_PRIORITY, Policy, QueuedTask
 from pyworkers._protocol import WorkerState
@@ -81,6 +82,8 @@ class _Entry:
     expected: float | None
     need: Need | None
     retries: int = 0
+    backoff: float = 0.0
+    tried: int = 0
     is_delayed: bool = False
     worker: int | None = None
 
@@ -121,6 +124,7 @@ class Scheduler:
         places: the capabilities of each worker that there may be; empty if none has any.
         scaling: says how many workers there should be.
         lifetime: seconds after which a worker is given no more tasks; None means never.
+        chance: returns a number from 0 to 1, by which those that wait to be run again differ.
     """
 
     max_workers: int
@@ -130,6 +134,7 @@ class Scheduler:
     places: Sequence[frozenset[str]] = ()
     scaling: Scaling = field(default_factory=Scaling)
     lifetime: float | None = None
+    chance: Callable[[], float] = lambda: 1.0
     workers: dict[int, WorkerSlot] = field(default_factory=dict)
     broken: str | None = None
     """Why no worker will be started any more; None while all is well."""
@@ -139,6 +144,8 @@ class Scheduler:
     """Whether ``surplus`` names a worker that has just become free."""
     delayed: int = 0
     """How many tasks wait for their time."""
+    retried: int = 0
+    """How many times a task was queued again after it had failed or its worker was lost."""
     _tasks: dict[int, _Entry] = field(default_factory=dict)
     _lanes: Lanes = field(init=False)
     _main: Lane = field(init=False)
@@ -193,6 +200,7 @@ class Scheduler:
         need: Need | None = None,
         delay: float = 0.0,
         retries: int = 0,
+        backoff: float = 0.0,
     ) -> None:
         """A task was submitted.
 
@@ -204,18 +212,18 @@ class Scheduler:
             now: the time.
             need: what it asks of its worker; None means nothing.
             delay: seconds from now before which it does not run.
-            retries: how many times it may be run again because its worker was lost.
+            retries: how many times it may be run again because its worker was lost, or ``failed``
+                says so.
+            backoff: seconds that it then waits first, the first time.
         """
         since = now + delay
         if self._ranks:
             rank = self.policy.rank(QueuedTask(task, priority, since, deadline, expected))
         else:
             rank = since - priority * AGEING_SECONDS
-        entry = self._tasks[task] = _Entry(rank, expected, need, retries)
+        entry = self._tasks[task] = _Entry(rank, expected, need, retries, backoff)
         if delay:
-            self.delayed += 1
-            entry.is_delayed = True
-            heapq.heappush(self._delayed, (since, task))
+            self._delay(task, entry, since)
         elif need is None:
             lane = self._main
             lane.waiting += 1
@@ -229,6 +237,11 @@ class Scheduler:
             self._enqueue(task, entry)
         if deadline is not None:
             heapq.heappush(self._deadlines, (deadline, task))
+
+    def _delay(self, task: int, entry: _Entry, until: float) -> None:
+        self.delayed += 1
+        entry.is_delayed = True
+        heapq.heappush(self._delayed, (until, task))
 
     def _enqueue(self, task: int, entry: _Entry) -> None:
         self.queued += 1
@@ -328,7 +341,12 @@ class Scheduler:
         return slot.taken >= self.max_tasks and not slot.held and not slot.parked
 
     def worker_lost(
-        self, worker: int, reason: str, started: int = 1, may_retry: bool = True
+        self,
+        worker: int,
+        reason: str,
+        started: int = 1,
+        may_retry: bool = True,
+        now: float = 0.0,
     ) -> Lost:
         """A worker is gone.
 
@@ -338,6 +356,7 @@ class Scheduler:
             started: how many of the tasks that it held it had started.
             may_retry: whether those that may be run again are queued again, unless they were asked
                 to end.
+            now: the time.
         """
         slot = self.workers.pop(worker)
         self._is_short = len(self.workers) < self.scaling.min_workers
@@ -353,22 +372,50 @@ class Scheduler:
         self._room.pop(worker, None)
         self._ahead.discard(worker)
         held = list(slot.held)
-        over, requeued = [], []
+        over, again = [], []
         for task in (*slot.parked, *held[:started]):
             entry = self._tasks[task]
             if may_retry and entry.retries > 0 and task not in slot.ending:
-                entry.retries -= 1
-                requeued.append(task)
+                again.append(task)
             else:
                 del self._tasks[task]
                 over.append(task)
-        requeued += held[started:]
         for _, task in self._lanes.lost(worker):
             if (waiting := self._tasks.get(task)) is not None:
                 self.queued -= 1
                 self._enqueue(task, waiting)
-        self._requeue(requeued)
-        return Lost(over, requeued)
+        for task in again:
+            self._try_again(task, self._tasks[task], now)
+        self._requeue(held[started:])
+        return Lost(over, again + held[started:])
+
+    def may_retry(self, task: int) -> bool:
+        """Says whether a task may be run again."""
+        return self._tasks[task].retries > 0
+
+    def failed(self, worker: int, task: int, now: float) -> float:
+        """A worker is done with a task that is to be run again, as ``may_retry`` allows.
+
+        Returns:
+            When it may be run.
+        """
+        entry = self._tasks[task]
+        self.finished(worker, task, now)
+        self._tasks[task] = entry
+        return self._try_again(task, entry, now)
+
+    def _try_again(self, task: int, entry: _Entry, now: float) -> float:
+        """Queues a task again, by its rank in its old place, once it has waited; returns when."""
+        wait = retry_wait(entry.backoff, entry.tried, self.chance()) if entry.backoff else 0.0
+        entry.retries -= 1
+        entry.tried += 1
+        entry.worker = None
+        self.retried += 1
+        if wait:
+            self._delay(task, entry, now + wait)
+        else:
+            self._enqueue(task, entry)
+        return now + wait
 
     def taken_back(self, worker: int, started: int) -> list[int]:
         """The tasks that a worker had not started are queued again, and returned.

@@ -1,0 +1,61 @@
+"""How long to wait before something is tried again, and whether it is; without any I/O.
+
+Owns the waits of tasks that are run again and of workers that are replaced. Knows nothing of
+queues: the scheduler asks, and hands in the time and the chance.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from pyworkers.errors import PayloadError
+
+MAX_RETRY_SECONDS: Final = 60.0
+"""A task waits no longer than this before it is run again."""
+
+_MAX_DOUBLINGS: Final = 60
+"""No wait that matters doubles more often; many more would overflow."""
+
+RetryOn = type[BaseException] | Iterable[type[BaseException]]
+
+
+def doubled(first: float, times: int, most: float) -> float:
+    """Returns the wait that begins with ``first`` and has doubled some times, at most ``most``."""
+    return float(min(first * 2 ** min(times, _MAX_DOUBLINGS), most))
+
+
+def retry_wait(first: float, tried: int, chance: float) -> float:
+    """Returns how many seconds a task waits before it is run again.
+
+    Tasks that failed together shall not come back together: each waits between half of the time
+    and all of it.
+
+    Args:
+        first: seconds before it is run again for the first time.
+        tried: how many times it was run again before.
+        chance: 0 to 1.
+    """
+    return doubled(first, tried, MAX_RETRY_SECONDS) * (0.5 + 0.5 * chance)
+
+
+def as_error_types(retry_on: RetryOn) -> tuple[type[BaseException], ...]:
+    """Returns the types of errors after which a task is run again, which may be one alone.
+
+    Raises:
+        TypeError: something in it is no type of exceptions.
+    """
+    kinds = (retry_on,) if isinstance(retry_on, type) else tuple(retry_on)
+    for kind in kinds:
+        if not (isinstance(kind, type) and issubclass(kind, BaseException)):
+            raise TypeError(f"retry_on takes types of exceptions, not {kind!r}")
+    return kinds
+
+
+def is_retried(error: BaseException, kinds: tuple[type[BaseException], ...]) -> bool:
+    """Says whether a task that raised an error is run again.
+
+    What could not travel is a PayloadError, of which nobody knows what it would have been: it has
+    to be named itself, not by one of its bases.
+    """
+    if isinstance(error, PayloadError):
+        return PayloadError in kinds
+    return isinstance(error, kinds)
