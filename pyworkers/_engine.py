@@ -36,7 +36,7 @@ from pyworkers._lanes import Need
 from pyworkers._ledger import Ledger, Task
 from pyworkers._output import Output
 from pyworkers._peers import Peers
-from pyworkers._protocol import KEEP, Frame, Kind, WorkerState, check_kind
+from pyworkers._protocol import FULL, KEEP, Frame, Kind, WorkerState, check_kind
 from pyworkers._results import chained, error_of, remote_error, settle
 from pyworkers._scheduler import Scheduler
 from pyworkers._standby import QUIET_SECONDS, Reserve
@@ -64,6 +64,7 @@ class Engine:
         grace: seconds that a task which was asked to end has until its worker is ended.
         breaks_on_loss: whether a worker that dies breaks the pool, instead of being replaced.
         standby: how many workers to hold in reserve.
+        wears_out: whether a worker may be used up by what it does.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Engine:
         grace: float,
         breaks_on_loss: bool,
         standby: int,
+        wears_out: bool,
     ) -> None:
         self.scheduler = scheduler
         self.name = name
@@ -89,6 +91,7 @@ class Engine:
         self._hub = hub
         self._link = hub.link
         self._breaks_on_loss = breaks_on_loss
+        self._wears_out = wears_out
         self._refusing = False
         self._warming: dict[int, Future[None]] = {}
         self._pure_calls = PureCalls()
@@ -542,15 +545,33 @@ class Engine:
             self.scheduler.finished(worker, number, now)
             del self.tasks[number]
             self._endings.over(number)
+        if self._wears_out:
+            self._wear(worker, failed and not task.abandoned, bool(frame.flags & FULL))
         self._next_runs(worker)
-        if self.scheduler.is_used_up(worker):
-            self._hub.after(partial(self._retire, worker))
 
     def _is_retried(self, number: int, task: Task, data: bytes, buffers: Buffers) -> bool:
         """Says whether a task that raised is run again."""
         if task.abandoned or self._refusing or not self.scheduler.may_retry(number):
             return False
         return is_retried(error_of(data, buffers), task.retry_on)
+
+    def _wear(self, worker: int, failed: bool, is_full: bool) -> None:
+        """Ends a worker that has done all that it may, once nothing is left to do in it.
+
+        Args:
+            worker: that has finished a task.
+            failed: whether that raised.
+            is_full: whether its heap is over the limit.
+        """
+        scheduler = self.scheduler
+        if failed:
+            scheduler.raised(worker)
+        if is_full:
+            scheduler.use_up(worker)
+        if scheduler.workers[worker].is_over:
+            self._recall(worker)
+        if scheduler.is_used_up(worker):
+            self._hub.after(partial(self._retire, worker))
 
     def _await_release(self) -> None:
         """Has this pool come back when a task that waits to be run again has waited."""

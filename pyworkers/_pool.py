@@ -86,6 +86,11 @@ class WorkerPool(Executor):
             before its worker is ended and replaced; 0 means at once.
         max_tasks_per_child: how many tasks a worker runs before it is replaced; a chunk of ``map``
             is one task. None means any number.
+        max_failures_per_child: how many tasks of a worker may raise before it is replaced. None
+            means any number.
+        heap_limit: bytes of memory above which a worker is replaced, once the task that made it so
+            large is over; the memory of an interpreter never shrinks. None means no limit. In mode
+            inline there is none, as tasks run in the caller's own memory.
         on_worker_lost: what a worker that dies by itself means. "replace": its running tasks fail
             with WorkerLost, and another worker takes its place. "break": the pool is broken, as a
             ``ProcessPoolExecutor`` is; every pending future and every later submit fails.
@@ -121,6 +126,8 @@ class WorkerPool(Executor):
         on_output: Output | None = None,
         grace: float = DEFAULT_GRACE,
         max_tasks_per_child: int | None = None,
+        max_failures_per_child: int | None = None,
+        heap_limit: int | None = None,
         on_worker_lost: Literal["replace", "break"] = "replace",
         policy: str | Policy = "priority",
         capabilities: Mapping[str, int] | None = None,
@@ -153,8 +160,13 @@ class WorkerPool(Executor):
             raise ValueError("packages and modules each take a list of names, not a string")
         if not grace >= 0:
             raise ValueError(f"grace must be 0 seconds or more, not {grace}")
-        if max_tasks_per_child is not None and max_tasks_per_child < 1:
-            raise ValueError(f"max_tasks_per_child must be at least 1, not {max_tasks_per_child}")
+        for name, most in (
+            ("max_tasks_per_child", max_tasks_per_child),
+            ("max_failures_per_child", max_failures_per_child),
+            ("heap_limit", heap_limit),
+        ):
+            if most is not None and most < 1:
+                raise ValueError(f"{name} must be at least 1, not {most}")
         if on_worker_lost not in ("replace", "break"):
             raise ValueError(f'on_worker_lost must be "replace" or "break", not {on_worker_lost!r}')
         self._mode = choose_mode(mode)
@@ -168,6 +180,7 @@ class WorkerPool(Executor):
             files or {},
             initializer,
             initargs,
+            None if self._mode == "inline" else heap_limit,
         )
         check_mode(self._mode, setup[2])
         self._places = places(capabilities or {}, max_workers)
@@ -180,6 +193,7 @@ class WorkerPool(Executor):
             max_workers,
             can_take_back=self._mode == "shared",
             max_tasks=max_tasks_per_child,
+            max_failures=max_failures_per_child,
             policy=as_policy(policy),
             places=self._places if capabilities else (),
             scaling=Scaling(min_workers, idle_timeout),
@@ -195,6 +209,7 @@ class WorkerPool(Executor):
             grace=grace,
             breaks_on_loss=on_worker_lost == "break",
             standby=0 if self._mode == "inline" else standby,
+            wears_out=any((max_tasks_per_child, max_failures_per_child, heap_limit)),
         )
         _js.route_executors(WorkerPool)
         weakref.finalize(self, self._engine.begin_shutdown, cancel_futures=False)
@@ -587,6 +602,7 @@ def _encode_setup(
     files: Mapping[str, bytes | str],
     initializer: Callable[..., object] | None,
     initargs: tuple[Any, ...],
+    heap_limit: int | None,
 ) -> Encoded:
     setup: Setup = {
         "packages": list(packages),
@@ -596,6 +612,7 @@ def _encode_setup(
             for name, data in files.items()
         },
         "initializer": None,
+        "heap_limit": heap_limit,
     }
     handles: tuple[Handle, ...] = ()
     if initializer is not None:

@@ -12,8 +12,9 @@ offset  type    field
 0       u32     length of header and payload in bytes, without padding
 4       u8      kind
 5       u8      flags: TASK priority 0-10; OUTPUT 1 stdout, 2 stderr; bit 6 (KEEP) of a TASK
-                that its result shall be kept, of a RESULT that it is; bit 7 (SPILLED) says
-                that the payload is a table of bulk parts
+                that its result shall be kept, of a RESULT that it is; bit 5 (FULL) of a RESULT
+                or ERROR that the worker is over its heap limit; bit 7 (SPILLED) says that the
+                payload is a table of bulk parts
 6       u16     epoch: TASK when it was sent, for ``Link.claim``; else 0
 8       u32     peer: the number of the worker at the other end of the channel, never reused
 12      u32     id: of the task, modulo 2**32; of a function, or of something kept
@@ -35,6 +36,7 @@ HEADER_BYTES: Final = HEADER.size
 MAX_FRAME_BYTES: Final = 65_536
 SPILLED: Final = 0x80
 KEEP: Final = 0x40
+FULL: Final = 0x20
 
 
 class Kind(enum.IntEnum):

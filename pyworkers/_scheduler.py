@@ -58,6 +58,7 @@ class WorkerSlot:
         capabilities: what it can do that others may not be able to.
         place: which of the places for workers it takes.
         is_over: it gets nothing more, and ends when it holds nothing.
+        failures: how many of its tasks raised, where that matters.
     """
 
     number: int
@@ -74,6 +75,7 @@ class WorkerSlot:
     capabilities: frozenset[str] = frozenset()
     place: int = 0
     is_over: bool = False
+    failures: int = 0
 
 
 @dataclass(slots=True)
@@ -120,6 +122,7 @@ class Scheduler:
         max_workers: how many workers may live at a time.
         can_take_back: whether tasks that a worker has not started can be taken back.
         max_tasks: how many tasks a worker runs in its life; None means any number.
+        max_failures: how many of them may raise; None means any number.
         policy: says which task is first and which worker gets it.
         places: the capabilities of each worker that there may be; empty if none has any.
         scaling: says how many workers there should be.
@@ -135,6 +138,7 @@ class Scheduler:
     scaling: Scaling = field(default_factory=Scaling)
     lifetime: float | None = None
     chance: Callable[[], float] = lambda: 1.0
+    max_failures: int | None = None
     workers: dict[int, WorkerSlot] = field(default_factory=dict)
     broken: str | None = None
     """Why no worker will be started any more; None while all is well."""
@@ -336,9 +340,20 @@ class Scheduler:
     def is_used_up(self, worker: int) -> bool:
         """Says whether a worker has run all the tasks that it may run."""
         slot = self.workers.get(worker)
-        if self.max_tasks is None or slot is None:
+        if slot is None or slot.held or slot.parked:
             return False
-        return slot.taken >= self.max_tasks and not slot.held and not slot.parked
+        return slot.is_over or (self.max_tasks is not None and slot.taken >= self.max_tasks)
+
+    def raised(self, worker: int) -> None:
+        """A task of a worker raised: after too many it gets no more."""
+        slot = self.workers[worker]
+        slot.failures += 1
+        if self.max_failures is not None and slot.failures >= self.max_failures:
+            self._retire(slot)
+
+    def use_up(self, worker: int) -> None:
+        """A worker gets no more tasks."""
+        self._retire(self.workers[worker])
 
     def worker_lost(
         self,

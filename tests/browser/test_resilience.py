@@ -32,3 +32,51 @@ def test_a_task_is_run_again_after_an_error_and_after_the_end_of_its_worker(hub:
         """
     )
     assert outcome == [3, "run 5", "run 6", 3, 5, 2, 1, 1]
+
+
+def test_a_worker_is_replaced_once_its_heap_is_over_the_limit(hub: Hub) -> None:
+    """C-03: after the task that made it grow, whose result is there; not after smaller ones."""
+    outcome = hub.run(
+        """
+        def take(mebibytes):
+            return len(bytearray(mebibytes << 20)), os.getpid()
+        async def take_later(mebibytes):
+            return take(mebibytes)
+        async with WorkerPool(1, heap_limit=150 << 20) as pool:
+            small = [await pool.submit(take, 1) for _ in range(3)]
+            large = [await pool.submit(take, 160) for _ in range(2)]
+            await pool.submit(take_later, 160)
+            last = await asyncio.gather(*[pool.submit(take, 1) for _ in range(20)])
+            stats = pool.stats()
+        try:
+            async with WorkerPool(1, heap_limit=1 << 20) as pool:
+                await pool.submit(take, 1)
+        except BrokenWorkerPool as error:
+            why = str(error)
+        pids = [len({pid for _, pid in group}) for group in (small, large, small + large, last)]
+        sizes = sum(size for size, _ in small + large + last) >> 20
+        return pids, sizes, stats.workers_ended, stats.done, stats.lost, why
+        """
+    )
+    assert outcome[:5] == [[1, 2, 2, 1], 3 + 320 + 20, 3, 26, 0]
+    assert "heap_limit is 1048576" in outcome[5]
+
+
+def test_a_worker_is_replaced_after_so_many_failures(hub: Hub) -> None:
+    """C-03 B-04: and tasks that it was given ahead run elsewhere, each once."""
+    outcome = hub.run(
+        """
+        def run(n):
+            sys.runs = getattr(sys, "runs", 0) + 1
+            if n % 3 == 0: raise LookupError(n)
+            return os.getpid()
+        async with WorkerPool(1, max_failures_per_child=5) as pool:
+            futures = [pool.submit(run, n) for n in range(30)]
+            results = await asyncio.gather(*futures, return_exceptions=True)
+            stats = pool.stats()
+        pids = {result for result in results if isinstance(result, int)}
+        return len(pids), stats.done, stats.failed, stats.workers_ended, stats.lost
+        """
+    )
+    assert outcome[1:] == [20, 10, 2, 0]
+    assert outcome[0] in (2, 3)
