@@ -4,13 +4,21 @@ Owns the waits of tasks that are run again and of workers that are replaced. Kno
 queues: the scheduler asks, and hands in the time and the chance.
 """
 
+import heapq
+import math
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Final
 
 from pyworkers.errors import PayloadError
 
 MAX_RETRY_SECONDS: Final = 60.0
 """A task waits no longer than this before it is run again."""
+
+RESTART_SECONDS: Final = 0.1
+"""The second worker in a row that is lost is replaced after so long, each further one after twice
+as long as the one before it."""
+MAX_RESTART_SECONDS: Final = 5.0
 
 _MAX_DOUBLINGS: Final = 60
 """No wait that matters doubles more often; many more would overflow."""
@@ -59,3 +67,47 @@ def is_retried(error: BaseException, kinds: tuple[type[BaseException], ...]) -> 
     if isinstance(error, PayloadError):
         return PayloadError in kinds
     return isinstance(error, kinds)
+
+
+@dataclass(slots=True)
+class Restarts:
+    """The places of lost workers that stay empty, and until when.
+
+    The first worker that is lost is replaced at once; those that are lost after it, while no task
+    was finished in between, later and later: what ends them would only end others.
+
+    Args:
+        replaces: whether lost workers are replaced at all.
+    """
+
+    replaces: bool = True
+    _in_a_row: int = 0
+    _done: int = 0
+    _dues: list[float] = field(default_factory=list)
+
+    def lost(self, now: float, done: int) -> None:
+        """A worker has ended by itself.
+
+        Args:
+            now: the time.
+            done: how many tasks were finished so far.
+        """
+        if done != self._done:
+            self._done = done
+            self._in_a_row = 0
+        if not self.replaces:
+            heapq.heappush(self._dues, math.inf)
+        elif self._in_a_row:
+            wait = doubled(RESTART_SECONDS, self._in_a_row - 1, MAX_RESTART_SECONDS)
+            heapq.heappush(self._dues, now + wait)
+        self._in_a_row += 1
+
+    def empty(self, now: float) -> int:
+        """Returns how many places stay empty now."""
+        while self._dues and self._dues[0] <= now:
+            heapq.heappop(self._dues)
+        return len(self._dues)
+
+    def next_due(self, now: float) -> float | None:
+        """Returns when the next place may be taken again; None if none is ever going to be."""
+        return self._dues[0] if self.empty(now) and self._dues[0] < math.inf else None

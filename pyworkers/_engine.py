@@ -176,11 +176,13 @@ class Engine:
         """Starts the workers that are waited for, and settles those who wait once all are ready."""
         if not self._warming:
             return
-        missing = self.scheduler.max_workers - len(self.scheduler.workers)
-        if missing > 0:
-            self._hub.remind(time.monotonic() + BOOT_TIMEOUT)
+        now = time.monotonic()
+        if (missing := self.scheduler.startable(now)) > 0:
+            self._hub.remind(now + BOOT_TIMEOUT)
             if self._start(missing):
                 self.dispatch()
+        if self.scheduler.restarts.next_due(now) is not None:
+            return
         if any(w.state is WorkerState.INITIALIZING for w in self.scheduler.workers.values()):
             return
         warm, self._warming = self._warming, {}
@@ -380,14 +382,17 @@ class Engine:
         for worker in self.scheduler.stuck(now):
             self._recall(worker)
         self.scheduler.release(now)
+        if not self.shut_down:
+            self._all_warm()
         for worker in self.scheduler.surplus(now):
             self._end_worker(worker)
         self._end_due = None
         self.dispatch()
         self._hub.settle()
-        release = self.scheduler.next_release()
-        if release is not None:
-            self._hub.remind(release, self)
+        alone = (self.scheduler.next_release(), self.scheduler.restarts.next_due(now))
+        for when in alone:  # there may be no worker that brings this pool back
+            if when is not None:
+                self._hub.remind(when, self)
         if not self.reserve.asleep and (again := self._keep_reserve(now)) is not None:
             due.append(again)
         due += [
@@ -397,7 +402,7 @@ class Engine:
                 self.scheduler.next_stuck(),
                 self.scheduler.next_surplus(),
                 self._endings.next_due(),
-                release,
+                *alone,
             )
             if when is not None
         ]
@@ -623,7 +628,8 @@ class Engine:
         started = self._recall(worker)
         self._close(worker)
         self.ledger.worker_lost(worker, reason)
-        lost = self.scheduler.worker_lost(worker, reason, started, now=time.monotonic())
+        now = time.monotonic()
+        lost = self.scheduler.worker_lost(worker, reason, started, now=now)
         self._await_release()
         for number in lost.requeued:
             self.tasks[number].future.wait_again()
@@ -635,6 +641,10 @@ class Engine:
                 self.ledger.task_over(worker, task, "lost")
         if self._breaks_on_loss and not on_purpose and not self.shut_down:
             self.scheduler.broken = f"worker {worker} died: {reason}"
+        elif not on_purpose:
+            self.scheduler.crashed(reason, now)
+            if (due := self.scheduler.restarts.next_due(now)) is not None:
+                self._hub.remind(due, self)
         if self.scheduler.broken is not None and self.broken is None:
             self._break(BrokenWorkerPool(self.scheduler.broken))
         elif self.broken is None and not self.shut_down:

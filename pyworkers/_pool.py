@@ -25,7 +25,7 @@ from typing import Any, Final, Literal, NoReturn, ParamSpec, Self, TypeVar, over
 
 from pyworkers import _codec, _js
 from pyworkers._arena import ArenaStatistics
-from pyworkers._backoff import RetryOn, as_error_types
+from pyworkers._backoff import Restarts, RetryOn, as_error_types
 from pyworkers._codec import Encoded, Handle
 from pyworkers._engine import Engine
 from pyworkers._env import Mode, choose_mode, module_source
@@ -92,8 +92,11 @@ class WorkerPool(Executor):
             large is over; the memory of an interpreter never shrinks. None means no limit. In mode
             inline there is none, as tasks run in the caller's own memory.
         on_worker_lost: what a worker that dies by itself means. "replace": its running tasks fail
-            with WorkerLost, and another worker takes its place. "break": the pool is broken, as a
-            ``ProcessPoolExecutor`` is; every pending future and every later submit fails.
+            with WorkerLost, and another worker takes its place; those that die while no task is
+            finished between them are replaced later and later, after up to 5 seconds. "shrink": no
+            other takes its place, and when none is left, the pool is broken. "break": the pool is
+            broken at once, as a ``ProcessPoolExecutor`` is; every pending future and every later
+            submit fails.
         policy: which task is first and which worker gets it: "priority", "fifo", "deadline",
             "round_robin", "least_loaded", or a ``Policy``.
         capabilities: how many of the workers have something that not all need to have, such as a
@@ -128,7 +131,7 @@ class WorkerPool(Executor):
         max_tasks_per_child: int | None = None,
         max_failures_per_child: int | None = None,
         heap_limit: int | None = None,
-        on_worker_lost: Literal["replace", "break"] = "replace",
+        on_worker_lost: Literal["replace", "shrink", "break"] = "replace",
         policy: str | Policy = "priority",
         capabilities: Mapping[str, int] | None = None,
         max_pending: int | None = None,
@@ -167,8 +170,10 @@ class WorkerPool(Executor):
         ):
             if most is not None and most < 1:
                 raise ValueError(f"{name} must be at least 1, not {most}")
-        if on_worker_lost not in ("replace", "break"):
-            raise ValueError(f'on_worker_lost must be "replace" or "break", not {on_worker_lost!r}')
+        if on_worker_lost not in ("replace", "shrink", "break"):
+            raise ValueError(
+                f'on_worker_lost must be "replace", "shrink" or "break", not {on_worker_lost!r}'
+            )
         self._mode = choose_mode(mode)
         sources: dict[str, bytes] = {}
         for name in modules:
@@ -194,6 +199,7 @@ class WorkerPool(Executor):
             can_take_back=self._mode == "shared",
             max_tasks=max_tasks_per_child,
             max_failures=max_failures_per_child,
+            restarts=Restarts(on_worker_lost != "shrink"),
             policy=as_policy(policy),
             places=self._places if capabilities else (),
             scaling=Scaling(min_workers, idle_timeout),

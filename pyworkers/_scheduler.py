@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from pyworkers._backoff import retry_wait
+from pyworkers._backoff import Restarts, retry_wait
 from pyworkers._lanes import Lane, Lanes, Need
 from pyworkers._policies import AGEING_SECONDS, DEFAULT_PRIORITY, Policy, QueuedTask
 from pyworkers._protocol import WorkerState
@@ -123,6 +123,7 @@ class Scheduler:
         can_take_back: whether tasks that a worker has not started can be taken back.
         max_tasks: how many tasks a worker runs in its life; None means any number.
         max_failures: how many of them may raise; None means any number.
+        restarts: says when workers that were lost are replaced.
         policy: says which task is first and which worker gets it.
         places: the capabilities of each worker that there may be; empty if none has any.
         scaling: says how many workers there should be.
@@ -139,6 +140,7 @@ class Scheduler:
     lifetime: float | None = None
     chance: Callable[[], float] = lambda: 1.0
     max_failures: int | None = None
+    restarts: Restarts = field(default_factory=Restarts)
     workers: dict[int, WorkerSlot] = field(default_factory=dict)
     broken: str | None = None
     """Why no worker will be started any more; None while all is well."""
@@ -172,6 +174,8 @@ class Scheduler:
     """Workers that hold more than the task that they run."""
     _deadlines: list[tuple[float, int]] = field(default_factory=list)
     _boot_failures: int = 0
+    _done: int = 0
+    """How many tasks workers finished which are gone."""
 
     def __post_init__(self) -> None:
         self._lanes = Lanes(self._tasks)
@@ -374,6 +378,7 @@ class Scheduler:
             now: the time.
         """
         slot = self.workers.pop(worker)
+        self._done += slot.tasks_done
         self._is_short = len(self.workers) < self.scaling.min_workers
         if slot.state is WorkerState.INITIALIZING:
             self._starting -= 1
@@ -403,6 +408,21 @@ class Scheduler:
             self._try_again(task, self._tasks[task], now)
         self._requeue(held[started:])
         return Lost(over, again + held[started:])
+
+    def crashed(self, reason: str, now: float) -> None:
+        """The worker that was just lost had ended by itself: its place may stay empty for a while.
+
+        Args:
+            reason: what ended it.
+            now: the time.
+        """
+        self.restarts.lost(now, self._done + sum(w.tasks_done for w in self.workers.values()))
+        if not self.restarts.replaces and self.startable(now) + len(self.workers) == 0:
+            self.broken = self.broken or f"all workers were lost; the last: {reason}"
+
+    def startable(self, now: float) -> int:
+        """Returns how many workers may be started now."""
+        return max(0, self.max_workers - len(self.workers) - self.restarts.empty(now))
 
     def may_retry(self, task: int) -> bool:
         """Says whether a task may be run again."""
@@ -518,7 +538,7 @@ class Scheduler:
         idle, room, tasks = self._idle, self._room, self._tasks
         if self._others or self._keyed or self._chooses:
             self._assign_by_choice(assign, now)
-            return Decision(assign, self._missing())
+            return Decision(assign, self._missing(now))
         lane = self._main
         run, heap = lane.run, lane.heap
         while self.queued and (idle or room):
@@ -549,7 +569,7 @@ class Scheduler:
             slot.ahead += entry.expected or 0.0
             self._update(slot)
             assign.append((worker, task))
-        return Decision(assign, self._missing())
+        return Decision(assign, self._missing(now))
 
     def _assign_by_choice(self, assign: list[tuple[int, int]], now: float) -> None:
         """Like the loop of ``decide``, where not every worker may run every task."""
@@ -592,14 +612,14 @@ class Scheduler:
         slot.ahead += entry.expected or 0.0
         self._update(slot)
 
-    def _missing(self) -> int:
+    def _missing(self, now: float) -> int:
         """Returns how many workers to start: one for each task that has none to itself."""
         living = len(self.workers)
-        room = self.max_workers - living
-        if room <= 0 or self.broken is not None:
+        if living >= self.max_workers or self.broken is not None:
             return 0
         if not (self.queued or self._ahead or self._is_short):
             return 0
+        room = self.startable(now)
         if self.places:
             waiting = sum(self._shortages().values()) + self._starting
         else:

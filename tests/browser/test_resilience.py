@@ -80,3 +80,46 @@ def test_a_worker_is_replaced_after_so_many_failures(hub: Hub) -> None:
     )
     assert outcome[1:] == [20, 10, 2, 0]
     assert outcome[0] in (2, 3)
+
+
+def test_a_pool_that_shrinks_goes_on_with_the_workers_that_are_left(hub: Hub) -> None:
+    """B-18: and is broken with the last one, whatever waits."""
+    outcome = hub.run(
+        """
+        async def lose(pool):
+            try:
+                await pool.submit(os._exit, 3)
+            except BrokenWorkerPool as error:
+                return type(error).__name__
+        async with WorkerPool(2, on_worker_lost="shrink") as pool:
+            await both_started(pool)
+            first = await lose(pool)
+            left = sum(await asyncio.gather(*[pool.submit(abs, -n) for n in range(100)]))
+            workers, started = len(pool.workers()), pool.stats().workers_started
+            hanging = [pool.submit(os._exit, 3), *(pool.submit(abs, n) for n in range(5))]
+            ends = await asyncio.gather(*hanging, return_exceptions=True)
+            try:
+                pool.submit(abs, 1)
+            except BrokenWorkerPool as error:
+                last = str(error)
+        return first, left, workers, started, [type(end).__name__ for end in ends], last
+        """
+    )
+    assert outcome[:4] == ["WorkerLost", 4950, 1, 2]
+    assert outcome[4] == ["WorkerLost", *["BrokenWorkerPool"] * 5]
+    assert "all workers were lost; the last: " in outcome[5]
+
+
+def test_workers_that_die_in_a_row_are_replaced_until_one_works(hub: Hub) -> None:
+    """B-18 D-09: whoever waits meanwhile is served, also where no worker is left for a while."""
+    outcome = hub.run(
+        """
+        async with WorkerPool(1) as pool:
+            ends = await asyncio.gather(
+                *[pool.submit(os._exit, 3) for _ in range(4)], pool.submit(abs, -5),
+                return_exceptions=True)
+            stats = pool.stats()
+        return [type(end).__name__ for end in ends], stats.workers_lost, stats.workers_started
+        """
+    )
+    assert outcome == [["WorkerLost"] * 4 + ["int"], 4, 5]
