@@ -7,7 +7,8 @@ disturbs the machine disturbs all of them. The parts::
     table, docs, plot   how results are shown
     figures             what is measured
     contest             rounds, and what comes of them
-    lab                 a built site, a browser, its pages
+    lab                 a built site, a browser's pages
+    browsers            how Chromium is started
     processes, machine  what the operating system tells
     statistics          plain numbers
 

@@ -9,6 +9,7 @@ import click
 from playwright.sync_api import Playwright, sync_playwright
 
 from bench import lab
+from bench.browsers import chromium
 from bench.contest import Result, measure
 from bench.docs import page
 from bench.figures import FIGURES
@@ -50,7 +51,7 @@ def bench(
     runs = runs or (1 if quick else 5)
     lab.build()
     with sync_playwright() as playwright:
-        with lab.browser(playwright) as browser:
+        with chromium(playwright) as browser:
             about = describe(lab.ROOT, lab.SITE, f"Chromium {browser.version}")
         about |= {"runs": runs, "quick": quick, "note": note}
         results = []
@@ -75,7 +76,7 @@ def run(playwright: Playwright, url: str, name: str, runs: int, quick: bool) -> 
     def progress(what: str) -> None:
         click.echo(f"{name}: {what}", err=True)
 
-    with lab.browser(playwright) as browser:
+    with chromium(playwright) as browser:
         return measure(FIGURES[name], lab.Lab(browser, url, quick), runs, progress)
 
 

@@ -4,27 +4,16 @@ Owns the site's folder and how a page is talked to. What a page can do stands in
 """
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from playwright.sync_api import Browser, Page, Playwright
+from playwright.sync_api import Browser, Page
 
 from pyworkers.cli.build import build_site
 
 _HERE: Final = Path(__file__).parent
 ROOT: Final = _HERE.parent
 SITE: Final = ROOT / ".build" / "bench"
-_FLAGS: Final = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 def build() -> None:
@@ -100,14 +89,3 @@ class Lab:
     def tab(self) -> Tab:
         """Opens a page. All pages share one HTTP cache."""
         return Tab(self._context.new_page(), self._url)
-
-
-@contextmanager
-def browser(playwright: Playwright) -> Iterator[Browser]:
-    """Starts Chromium: the system's, or else Playwright's own."""
-    path = shutil.which("chromium")
-    started = playwright.chromium.launch(executable_path=path, args=_FLAGS)
-    try:
-        yield started
-    finally:
-        started.close()

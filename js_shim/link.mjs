@@ -248,12 +248,12 @@ export class Link {
 
   /**
    * Calls back whenever there may be something to receive, until the callback throws.
-   * @param {() => void} callback
+   * @param {() => void | Promise<void>} callback not called again before it is done
    */
   async listen(callback) {
     for (;;) {
       await this.bell();
-      callback();
+      await callback();
     }
   }
 

@@ -4,7 +4,10 @@
  * Owns the batches that arrived and were not read yet. Knows nothing of what the frames mean.
  */
 
-import { Link, newPeer, withBytes } from "./link.mjs";
+import { inNode } from "./assets.mjs";
+import { Link, newPeer, padded, withBytes } from "./link.mjs";
+import { HEADER_BYTES, Kind } from "./protocol.mjs";
+import { messagesAt } from "./thread.mjs";
 
 /**
  * @typedef {import("./link.mjs").Peer & {
@@ -60,15 +63,55 @@ export class PortLink extends Link {
     /** @type {PortPeer} */
     const state = { ...newPeer(), port, outgoing: [], incoming: [] };
     this.peers.set(peer, state);
-    port.onmessage = ({ data }) => {
-      if (!isBatch(data)) {
-        state.incoming.push({ end: "it sent a message that is no batch of frames" });
-      } else {
-        for (const { token, bytes } of data.parts) state.parts.set(token, bytes);
-        state.incoming.push({ frames: data.frames, read: 0 });
+    port.onmessage = ({ data }) => this.#take(state, data);
+  }
+
+  /**
+   * @param {PortPeer} state
+   * @param {any} data
+   */
+  #take(state, data) {
+    if (!isBatch(data)) {
+      state.incoming.push({ end: "it sent a message that is no batch of frames" });
+    } else {
+      for (const { token, bytes } of data.parts) state.parts.set(token, bytes);
+      state.incoming.push({ frames: data.frames, read: 0 });
+    }
+    this.#ring();
+  }
+
+  /**
+   * Looks among what was not received yet. In Node, that is all that was sent; in browsers, what
+   * came before the last turn of the event loop.
+   * @param {number} peer
+   * @returns {number} the task that the peer wants ended; 0 if there is none
+   */
+  interrupted(peer) {
+    const state = this.peers.get(peer);
+    if (!state) return 0;
+    if (inNode) for (const data of messagesAt(state.port)) this.#take(state, data);
+    for (const batch of state.incoming) {
+      if ("end" in batch) break;
+      const view = new DataView(batch.frames.buffer, batch.frames.byteOffset, batch.frames.length);
+      let at = batch.read;
+      while (at + HEADER_BYTES <= view.byteLength) {
+        if (view.getUint8(at + 4) === Kind.CANCEL) return view.getUint32(at + 12, true);
+        at += padded(Math.max(view.getUint32(at, true), HEADER_BYTES));
       }
-      this.#ring();
-    };
+    }
+    return 0;
+  }
+
+  /** @returns {Promise<void>} resolved once what has been sent may have arrived */
+  turn() {
+    return new Promise((resolve) => {
+      const { port1, port2 } = new MessageChannel();
+      port1.onmessage = () => {
+        port1.close();
+        resolve();
+      };
+      port2.postMessage(undefined);
+    });
   }
 
   /**

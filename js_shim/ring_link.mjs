@@ -240,6 +240,14 @@ export class RingLink extends Link {
   }
 
   /**
+   * The hub does not want anything interrupted any more; what the worker was told, it was.
+   * @param {number} peer
+   */
+  uninterrupt(peer) {
+    this.peers.get(peer)?.channel.interrupted();
+  }
+
+  /**
    * What Pyodide takes for its interrupt buffer: it reads element 0 now and then while Python runs,
    * and stores 0 there. A buffer in shared memory would lose what is stored between the two, so
    * the reading is ours. It takes the task's number: each call from Python into JavaScript reads

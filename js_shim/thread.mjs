@@ -16,6 +16,20 @@ const builtin = (name) => /** @type {any} */ (process).getBuiltinModule(`node:${
 
 const workerThreads = () => builtin("worker_threads");
 
+/**
+ * What has been sent to a port and not been received yet, without a turn of the event loop.
+ * @param {MessagePort} port of Node
+ * @returns {any[]}
+ */
+export function messagesAt(port) {
+  const { receiveMessageOnPort } = workerThreads();
+  const found = [];
+  for (let next = receiveMessageOnPort(port); next; next = receiveMessageOnPort(port)) {
+    found.push(next.message);
+  }
+  return found;
+}
+
 // V8 11 (Node 20) aborts the process when it deoptimizes a function into which it had inlined a
 // call to WebAssembly that returns a reference, as Pyodide's do ("unreachable code" in
 // Deoptimizer::DoComputeBuiltinContinuation).

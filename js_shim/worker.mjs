@@ -88,7 +88,10 @@ async function runWorker({ peer, assets, channel, archive }, fatal) {
     stopwatch.lap("import");
     const measured = { phases: stopwatch.phases, files: assets.files };
     const version = PROTOCOL_VERSION;
-    await link.listen(start({ link, peer, version, Cells, interruptBy, measured }));
+    const step = start({ link, peer, version, Cells, interruptBy, measured });
+    // Where nothing interrupts a function, it can let messages in by switching stacks.
+    const canSwitch = link instanceof PortLink && pyodide._module.jspiSupported === true;
+    await link.listen(canSwitch ? () => step.callPromising() : step);
   } catch (error) {
     end(describe(error));
   }

@@ -3,7 +3,7 @@
 The layers, each of which imports only from those below it::
 
     _pool, _shared_array, _lending, _page, task    public API
-    _engine, _iterators                            what makes it go
+    _engine, _iterators, _groups                   what makes it go
     _ledger, _peers, _results                      what it writes down, says and reads
     _functions, _hub, _worker, _futures, _cancel,
     _output                                        what they stand on
@@ -29,6 +29,7 @@ from pyworkers._boot_report import AssetReport, BootReport, InterpreterReport, b
 from pyworkers._env import Capabilities, capabilities
 from pyworkers._events import Event
 from pyworkers._futures import Future
+from pyworkers._groups import TaskGroup
 from pyworkers._policies import Policy, QueuedTask
 from pyworkers._pool import WorkerPool
 from pyworkers._shared_array import SharedArray
@@ -72,6 +73,7 @@ __all__ = [
     "RemoteTraceback",
     "SharedArray",
     "TaskCancelled",
+    "TaskGroup",
     "WorkerInfo",
     "WorkerLost",
     "WorkerPool",

@@ -12,6 +12,7 @@ in a task, whose ``finally`` blocks may then take their time.
 
 import asyncio
 import contextlib
+import math
 import signal
 import sys
 import time
@@ -19,10 +20,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, SupportsIndex
 
+from pyworkers import _js
 from pyworkers.errors import TaskCancelled
 
 ASK_SECONDS: Final = 0.05
 """The hub asks again after so long."""
+
+POLL_SECONDS: Final = 0.01
+"""A function that asks more often is told what was known: to look takes a turn of the loop."""
 
 SIGNAL: Final = 50
 """None that means something to Python, as SIGINT does, nor one that the C library keeps."""
@@ -117,6 +122,27 @@ class Interruptions:
                 unraisable(what)
 
         sys.unraisablehook = hook
+
+    def poll(self, turn: Callable[[], Any], asked: Callable[[], int]) -> None:
+        """Has plain functions look for what the hub wants when they ask; where nothing signals.
+
+        Args:
+            turn: lets messages in; returns what is to be awaited.
+            asked: takes the number of a task that the hub has named; 0 if there is none.
+        """
+        last = -math.inf
+
+        def look() -> int:
+            nonlocal last
+            now = time.monotonic()
+            if self.current == 0 or now - last < POLL_SECONDS:
+                return 0
+            if _js.can_block_by_jspi():
+                _js.block_on(turn())
+            last = time.monotonic()
+            return asked()
+
+        self._asked = look
 
     def check(self) -> None:
         """Raises TaskCancelled, once, if what runs now is the task that the hub wants ended."""

@@ -114,6 +114,7 @@ class Engine:
         need: Need | None = None,
         delay: float = 0.0,
         pure: bool = False,
+        preemptible: bool = False,
         retry_on: tuple[type[BaseException], ...] = (),
         backoff: float = 0.0,
     ) -> Future[Any]:
@@ -143,7 +144,7 @@ class Engine:
         now = time.monotonic()
         deadline = None if timeout in (None, math.inf) else now + timeout
         self.scheduler.submitted(
-            number, priority, deadline, expected, now, need, delay, retries, backoff
+            number, priority, deadline, expected, now, need, delay, retries, preemptible, backoff
         )
         self.tasks[number] = Task(future, id, call, priority, now + delay, keep, retry_on)
         if is_pure:
@@ -227,8 +228,14 @@ class Engine:
         assert worker is not None
         task = self.tasks[number]
         task.abandoned = True
+        task.preempted = False
         self.ledger.task_over(worker, task, outcome)
         self.scheduler.ending(number)
+        self._interrupt(number, why, now)
+
+    def _interrupt(self, number: int, why: str, now: float) -> None:
+        worker = self.scheduler.holder(number)
+        assert worker is not None
         self._endings.begin(number, why, now)
         self.peers.interrupt(worker, number)
         due = self._endings.next_due()
@@ -316,10 +323,10 @@ class Engine:
                 self._finish(worker, kind is Kind.ERROR, frame)
             elif kind is Kind.PROGRESS:
                 task = self.tasks[self._task_of(worker, frame)]
-                progress = self.peers.decode(frame)
+                done, total, message = self.peers.decode(frame)
                 if not task.abandoned:
-                    self._hub.after(partial(task.future.report, *progress))
-                    self.ledger.task_progressed(worker, task, tuple(progress))
+                    self._hub.after(partial(task.future.report, done, total, message))
+                    self.ledger.task_progressed(worker, task, (done, total, message))
             elif kind is Kind.PARKED:
                 number = self._task_of(worker, frame)
                 if number in slot.parked:
@@ -445,6 +452,8 @@ class Engine:
         """Sends tasks to workers that have room, and starts workers that are missing."""
         if self.scheduler.has_choice:
             self._do_as_decided()
+        if self.scheduler.preemptible and self.scheduler.queued:
+            self._preempt()
         if self._workers_end and (self._end_due is None or self.scheduler.has_over):
             self._end_due = self.scheduler.next_surplus()
             if self._end_due is not None:
@@ -475,6 +484,14 @@ class Engine:
         if self.reserve.asleep and self.reserve.size:
             self.reserve.asleep = False
             self._hub.remind(time.monotonic() + QUIET_SECONDS)
+
+    def _preempt(self) -> None:
+        """Has a task make room for one of higher priority, if it declared that it would."""
+        number = self.scheduler.preempt()
+        if number is not None:
+            self.tasks[number].preempted = True
+            self._interrupt(number, "it was preempted", time.monotonic())
+            self._link.flush()
 
     def _start(self, count: int) -> bool:
         """Gets workers, from the reserve if there are any; returns whether one is ready."""
@@ -528,11 +545,15 @@ class Engine:
             self.functions.took(task.function, frame.number)
         data, buffers = self.peers.read(frame)
         held = self._hub.store.let_go(worker, frame.id)
+        if task.preempted and failed:
+            self._run_again(worker, number, task)
+            return
         now = time.monotonic()
         again = failed and bool(task.retry_on) and self._is_retried(number, task, data, buffers)
         if again:
             self.ledger.task_retried(task, frame.number)
             task.since = self.scheduler.failed(worker, number, now)
+            self._waits_again(number, task)
             self._await_release()
         elif frame.flags & KEEP:
             # At once: bytes that are still the worker's are freed when it ends.
@@ -584,6 +605,19 @@ class Engine:
         if release is not None:
             self._hub.remind(release, self)
 
+    def _run_again(self, worker: int, number: int, task: Task) -> None:
+        """A task has made room for another; what it raised for that is of no interest."""
+        self._waits_again(number, task)
+        self.peers.run_again(worker)
+        self.scheduler.left(worker, number, time.monotonic())
+        self._next_runs(worker)
+
+    def _waits_again(self, number: int, task: Task) -> None:
+        self.ledger.counts.preempted += task.preempted
+        task.preempted = task.is_parked = False
+        task.future.wait_again()
+        self._endings.over(number)
+
     def _retire(self, worker: int) -> None:
         if worker in self.scheduler.workers:
             self._end_worker(worker)
@@ -596,7 +630,12 @@ class Engine:
 
     def _settle_kept(self, task: Task, data: bytes, buffers: Buffers) -> None:
         views = [memoryview(part) for part in buffers]
-        self._settle_with(task, keep(self._hub.mode, (data, views, ())))
+        try:
+            kept = keep(self._hub.mode, (data, views, ()))
+        except Exception as error:
+            self._fail(task, error)
+        else:
+            self._settle_with(task, kept)
 
     def _settle(
         self, task: Task, failed: bool, data: bytes, buffers: Buffers, held: tuple[Handle, ...]
@@ -632,7 +671,7 @@ class Engine:
         lost = self.scheduler.worker_lost(worker, reason, started, now=now)
         self._await_release()
         for number in lost.requeued:
-            self.tasks[number].future.wait_again()
+            self._waits_again(number, self.tasks[number])
         for number in lost.started:
             task = self.tasks.pop(number)
             self._endings.over(number)

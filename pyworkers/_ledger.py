@@ -35,6 +35,7 @@ class Task:
         retry_on: errors after which it may be run again.
         is_parked: whether it is a coroutine that its worker awaits.
         abandoned: its future is settled; it runs only until it has heard of that.
+        preempted: it was asked to end so that another can run, and is run again later.
     """
 
     future: Future[Any]
@@ -46,6 +47,7 @@ class Task:
     retry_on: tuple[type[BaseException], ...] = ()
     is_parked: bool = False
     abandoned: bool = False
+    preempted: bool = False
 
 
 class Ledger:
@@ -116,8 +118,6 @@ class Ledger:
         self.counts.dropped += 1
         if not task.is_parked:
             self.counts.busy += seconds
-        task.is_parked = False
-        task.future.wait_again()
 
     def task_over(self, worker: int | None, task: Task, outcome: Outcome) -> None:
         """A task is over that has not come to its own end.
@@ -185,6 +185,7 @@ class Ledger:
             lost=counts.lost,
             retried=scheduler.retried,
             cached=counts.cached,
+            preempted=counts.preempted,
             queued=scheduler.queued,
             delayed=scheduler.delayed,
             running=scheduler.outstanding - scheduler.queued - scheduler.delayed,

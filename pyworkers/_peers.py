@@ -138,6 +138,10 @@ class Peers:
         """Asks once more, should the first signal have come between two tasks."""
         self._link.interrupt(worker, number)
 
+    def run_again(self, worker: int) -> None:
+        """A task was interrupted and may come again: no late signal shall hit it then."""
+        self._link.uninterrupt(worker)
+
     def send(
         self,
         worker: int,

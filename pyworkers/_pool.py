@@ -32,6 +32,7 @@ from pyworkers._env import Mode, choose_mode, module_source
 from pyworkers._env import capabilities as found_capabilities
 from pyworkers._events import KINDS, EventKind, Listener
 from pyworkers._futures import Future
+from pyworkers._groups import TaskGroup
 from pyworkers._hub import hub_for
 from pyworkers._iterators import Completed, Mapped
 from pyworkers._lanes import Need
@@ -321,6 +322,7 @@ class WorkerPool(Executor):
         requires: Iterable[str] = (),
         affinity: Hashable | None = None,
         pure: bool = False,
+        preemptible: bool = False,
         block: bool = False,
         retry_on: RetryOn = (),
         backoff: float = 0.0,
@@ -346,6 +348,9 @@ class WorkerPool(Executor):
             pure: whether an earlier equal call, of the same function with arguments that are
                 pickled alike, may answer this one, if it has not failed: its future is returned.
                 The last 256 are remembered; calls with a ``Ref`` or a ``SharedArray`` are not.
+            preemptible: whether the task, should it run while one of higher priority waits and no
+                worker is free, is interrupted as by ``future.cancel(running=True)`` and run again
+                from its beginning later; only for what may run more than once.
             block: whether to wait for room rather than to raise QueueFull.
             retry_on: a type of exceptions, or several: a task that raises one is run again, as
                 often as ``retries`` allows; then the last exception is its future's. What cannot
@@ -395,6 +400,7 @@ class WorkerPool(Executor):
             need,
             delay,
             pure,
+            preemptible,
             errors,
             backoff,
         )
@@ -522,6 +528,13 @@ class WorkerPool(Executor):
             chunksize,
             buffersize,
         )
+
+    def group(self) -> TaskGroup:
+        """Returns what submits tasks that belong together: if one fails, the others are cancelled.
+
+        ``async with pool.group() as group: group.submit(...)`` waits for all of them.
+        """
+        return TaskGroup(self, self._hub)
 
     def memory(self) -> ArenaStatistics | None:
         """Returns how much of the shared memory is in use, by all pools of this interpreter.

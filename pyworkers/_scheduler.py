@@ -81,9 +81,11 @@ class WorkerSlot:
 @dataclass(slots=True)
 class _Entry:
     rank: Any
+    priority: int
     expected: float | None
     need: Need | None
     retries: int = 0
+    is_preemptible: bool = False
     backoff: float = 0.0
     tried: int = 0
     is_delayed: bool = False
@@ -152,6 +154,8 @@ class Scheduler:
     """How many tasks wait for their time."""
     retried: int = 0
     """How many times a task was queued again after it had failed or its worker was lost."""
+    preemptible: set[int] = field(default_factory=set)
+    """Tasks that workers have which may be made to wait for others of higher priority."""
     _tasks: dict[int, _Entry] = field(default_factory=dict)
     _lanes: Lanes = field(init=False)
     _main: Lane = field(init=False)
@@ -176,6 +180,8 @@ class Scheduler:
     _boot_failures: int = 0
     _done: int = 0
     """How many tasks workers finished which are gone."""
+    _preempted: int | None = None
+    """The task that was asked to make room and has not yet."""
 
     def __post_init__(self) -> None:
         self._lanes = Lanes(self._tasks)
@@ -208,6 +214,7 @@ class Scheduler:
         need: Need | None = None,
         delay: float = 0.0,
         retries: int = 0,
+        preemptible: bool = False,
         backoff: float = 0.0,
     ) -> None:
         """A task was submitted.
@@ -222,14 +229,17 @@ class Scheduler:
             delay: seconds from now before which it does not run.
             retries: how many times it may be run again because its worker was lost, or ``failed``
                 says so.
-            backoff: seconds that it then waits first, the first time.
+            preemptible: whether ``preempt`` may name it while it runs.
+            backoff: seconds that it waits before it is run again for the first time.
         """
         since = now + delay
         if self._ranks:
             rank = self.policy.rank(QueuedTask(task, priority, since, deadline, expected))
         else:
             rank = since - priority * AGEING_SECONDS
-        entry = self._tasks[task] = _Entry(rank, expected, need, retries, backoff)
+        entry = self._tasks[task] = _Entry(
+            rank, priority, expected, need, retries, preemptible, backoff
+        )
         if delay:
             self._delay(task, entry, since)
         elif need is None:
@@ -277,6 +287,52 @@ class Scheduler:
         assert worker is not None
         slot = self.workers[worker]
         slot.ending.add(task)
+        if task == self._preempted:
+            self._preempted = None
+        self._update(slot)
+
+    def preempt(self) -> int | None:
+        """Returns a task that shall make room for one of higher priority; None if none need.
+
+        It counts as one that was asked to end. There is one at a time: the next is named when it
+        has left its worker.
+        """
+        if self._idle or self._starting or self._preempted is not None:
+            return None
+        if len(self.workers) < self.max_workers and self.broken is None:
+            return None
+        for (_, task), lane in self._lanes.open():
+            urgent = self._tasks[task].priority
+            found = [
+                (self._tasks[other].priority, -other)
+                for other in self.preemptible
+                if self._tasks[other].priority < urgent and self._is_in_the_way(other, lane)
+            ]
+            if found:
+                victim = -min(found)[1]
+                self.ending(victim)
+                self._preempted = victim
+                return victim
+        return None
+
+    def _is_in_the_way(self, task: int, lane: Lane) -> bool:
+        """Says whether a task runs, not asked to end, where the first one of a lane could run."""
+        worker = self.holder(task)
+        assert worker is not None
+        slot = self.workers[worker]
+        return (
+            (slot.held[0] == task if slot.held else task in slot.parked)
+            and not slot.ending
+            and lane.home in (None, worker)
+            and lane.requires <= slot.capabilities
+        )
+
+    def left(self, worker: int, task: int, now: float) -> None:
+        """A worker has let go of a task that was preempted, which is queued again."""
+        slot = self.workers[worker]
+        self._take_off(slot, task, now)
+        slot.taken -= 1
+        self._requeue([task])
         self._update(slot)
 
     def release(self, now: float) -> None:
@@ -392,22 +448,26 @@ class Scheduler:
         self._room.pop(worker, None)
         self._ahead.discard(worker)
         held = list(slot.held)
-        over, again = [], []
+        over, again, requeued = [], [], []
         for task in (*slot.parked, *held[:started]):
             entry = self._tasks[task]
-            if may_retry and entry.retries > 0 and task not in slot.ending:
+            if may_retry and task == self._preempted:
+                requeued.append(task)
+            elif may_retry and entry.retries > 0 and task not in slot.ending:
                 again.append(task)
             else:
                 del self._tasks[task]
                 over.append(task)
+                self.preemptible.discard(task)
+        requeued += held[started:]
         for _, task in self._lanes.lost(worker):
             if (waiting := self._tasks.get(task)) is not None:
                 self.queued -= 1
                 self._enqueue(task, waiting)
         for task in again:
             self._try_again(task, self._tasks[task], now)
-        self._requeue(held[started:])
-        return Lost(over, again + held[started:])
+        self._requeue(requeued)
+        return Lost(over, again + requeued)
 
     def crashed(self, reason: str, now: float) -> None:
         """The worker that was just lost had ended by itself: its place may stay empty for a while.
@@ -445,6 +505,7 @@ class Scheduler:
         entry.retries -= 1
         entry.tried += 1
         entry.worker = None
+        self.preemptible.discard(task)
         self.retried += 1
         if wait:
             self._delay(task, entry, now + wait)
@@ -473,6 +534,9 @@ class Scheduler:
         for task in tasks:
             entry = self._tasks[task]
             entry.worker = None
+            self.preemptible.discard(task)
+            if task == self._preempted:
+                self._preempted = None
             self._enqueue(task, entry)
 
     def parked(self, worker: int, task: int, now: float) -> None:
@@ -485,16 +549,23 @@ class Scheduler:
     def finished(self, worker: int, task: int, now: float) -> None:
         """A worker is done with a parked task, or with the first one that it holds."""
         slot = self.workers[worker]
+        self._take_off(slot, task, now)
+        slot.tasks_done += 1
+        del self._tasks[task]
+        if task in self.preemptible:
+            self.preemptible.remove(task)
+            if task == self._preempted:
+                self._preempted = None
+        self._update(slot)
+
+    def _take_off(self, slot: WorkerSlot, task: int, now: float) -> None:
         if task in slot.parked:
             slot.parked.remove(task)
             if not slot.held:
                 slot.last_used = now
         else:
             self._next(slot, now)
-        slot.tasks_done += 1
         slot.ending.discard(task)
-        del self._tasks[task]
-        self._update(slot)
 
     def _next(self, slot: WorkerSlot, now: float) -> None:
         task = slot.held.popleft()
@@ -560,14 +631,7 @@ class Scheduler:
                 heapq.heappop(heap)
             lane.waiting -= 1
             self.queued -= 1
-            entry.worker = worker
-            slot = self.workers[worker]
-            if not slot.held:
-                slot.last_used = now
-            slot.held.append(task)
-            slot.taken += 1
-            slot.ahead += entry.expected or 0.0
-            self._update(slot)
+            self._give(worker, task, entry, now)
             assign.append((worker, task))
         return Decision(assign, self._missing(now))
 
@@ -610,6 +674,8 @@ class Scheduler:
         slot.held.append(task)
         slot.taken += 1
         slot.ahead += entry.expected or 0.0
+        if entry.is_preemptible:
+            self.preemptible.add(task)
         self._update(slot)
 
     def _missing(self, now: float) -> int:

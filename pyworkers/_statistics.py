@@ -41,6 +41,7 @@ class PoolStatistics:
         lost: tasks whose worker died.
         retried: times that a task was run again, after it had raised or its worker had died.
         cached: calls that were answered by the result of an earlier one.
+        preempted: how many times a task made room for another.
         queued: tasks that wait for a worker now.
         delayed: tasks that wait for their time now.
         running: tasks that workers have now, those held ahead included.
@@ -63,6 +64,7 @@ class PoolStatistics:
     lost: int
     retried: int
     cached: int
+    preempted: int
     queued: int
     delayed: int
     running: int
@@ -115,6 +117,7 @@ class Counts:
     timed_out: int = 0
     lost: int = 0
     cached: int = 0
+    preempted: int = 0
     workers_started: int = 0
     workers_lost: int = 0
     workers_ended: int = 0

@@ -475,6 +475,7 @@ def start(shim: Any) -> Any:
     link = HeapLink(shim.link, arena is not None)
     if arena is None:
         _own = Worker(link, peer, store, True, heap_bytes=shim.link.heapBytes)
+        _own.interruptions.poll(shim.link.turn, partial(shim.link.interrupted, peer))
     else:
         asked = partial(shim.link.interrupted, peer)
         _own = Worker(link, peer, store, True, asked, shim.link.heapBytes)

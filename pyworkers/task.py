@@ -23,8 +23,10 @@ def progress(done: float, total: float | None = None, message: str = "") -> None
 def cancelled() -> bool:
     """Says whether this task is not wanted any more: cancelled, or over its timeout.
 
-    False outside of a task, and where a plain function cannot hear of it while it runs: in mode
-    transfer and in mode inline.
+    In mode transfer a plain function looks for messages when it asks, at most every 10 ms, where
+    the engine can switch stacks (``capabilities().jspi``) and in Node. False outside of a task, and
+    where a plain function cannot hear of it while it runs: in mode transfer elsewhere, and in mode
+    inline.
     """
     worker = current_worker()
     return worker is not None and worker.is_cancelled()

@@ -9,20 +9,12 @@ import pytest_pyodide  # type: ignore[import-untyped]
 from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 from pytest_pyodide.config import get_global_config  # type: ignore[import-untyped]
 
+from bench import browsers
 from pyworkers.cli.build import build_site
 from pyworkers.cli.serve import serving
 
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / ".build"
-CHROMIUM_FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 # What the sandbox in which pytest-pyodide runs Node's Pyodide lacks, and any real Node has.
 get_global_config().add_node_extra_globals(
@@ -75,17 +67,16 @@ def playwright() -> Iterator[Playwright]:
 
 @pytest.fixture(scope="session")
 def chromium(playwright: Playwright) -> Iterator[Browser]:
-    """Chromium: the system's, or else Playwright's own."""
-    path = shutil.which("chromium")
-    browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
-    yield browser
-    browser.close()
+    """One for all tests."""
+    with browsers.chromium(playwright) as browser:
+        yield browser
 
 
 @pytest.fixture(scope="session")
 def firefox(playwright: Playwright) -> Iterator[Browser]:
     """The system's Firefox."""
     path = shutil.which("firefox-esr")
+    # scripts/setup installs it on Debian, as root; elsewhere there may be none.
     if path is None:
         pytest.skip("Firefox is not installed")
     browser = playwright.firefox.launch(channel="moz-firefox", executable_path=path)

@@ -63,10 +63,12 @@ def _display() -> Iterator[str]:
     command = ["Xvfb", "-displayfd", str(write), "-screen", "0", "1024x768x24"]
     process = subprocess.Popen(command, pass_fds=[write], stderr=subprocess.DEVNULL)
     os.close(write)
-    with os.fdopen(read) as numbers:
-        yield f":{numbers.readline().strip()}"
-    process.terminate()
-    process.wait(10)
+    try:
+        with os.fdopen(read) as numbers:
+            yield f":{numbers.readline().strip()}"
+    finally:
+        process.terminate()
+        process.wait(10)
 
 
 @contextmanager

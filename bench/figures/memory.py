@@ -1,8 +1,9 @@
 """Memory of a further worker.
 
 The memory of all processes of the browser (their PSS, in which a shared page counts once), with
-one worker that has run a task, and then with two more; half of the difference. Both times after
-two quiet seconds.
+one worker that has run a task, and then with two more; half of the difference. Both times once it
+has settled: when nine samples in a row, 0.25 s apart, lie within 1 MiB. If none of 120 samples ends
+such a row, the figure fails.
 
 - *loadPyodide*: one, then three workers, each with a plain Pyodide that has run `1 + 1`.
 """
@@ -16,21 +17,47 @@ from bench.lab import Lab
 from bench.processes import browser_processes, pss_mib
 
 FURTHER = 2
+TOLERANCE_MIB = 1.0
+PAUSE_SECONDS = 0.25
+MOST_SAMPLES = 120
+
+
+def settled(sample: Callable[[], float], quiet: int, pause: Callable[[], object]) -> float:
+    """Samples until the samples stay within the tolerance of each other.
+
+    Args:
+        sample: takes one.
+        quiet: how many in a row must agree.
+        pause: called between two.
+
+    Returns:
+        The last one.
+
+    Raises:
+        TimeoutError: they did not agree within the most samples that are taken.
+    """
+    samples = [sample()]
+    while len(samples) < MOST_SAMPLES:
+        recent = samples[-quiet:]
+        if len(recent) == quiet and max(recent) - min(recent) <= TOLERANCE_MIB:
+            return recent[-1]
+        pause()
+        samples.append(sample())
+    raise TimeoutError(f"memory has not settled; the last samples in MiB: {samples[-quiet:]}")
 
 
 @contextmanager
 def contest(lab: Lab) -> Iterator[dict[str, Sample]]:
-    quiet = lab.count(2, 1)
+    quiet = lab.count(9, 3)
 
-    def settled() -> float:
-        sleep(quiet)
-        return pss_mib(browser_processes())
+    def memory() -> float:
+        return settled(lambda: pss_mib(browser_processes()), quiet, lambda: sleep(PAUSE_SECONDS))
 
     def each(start: Callable[[int], object]) -> dict[str, float]:
         start(1)
-        before = settled()
+        before = memory()
         start(FURTHER)
-        return {"memory": (settled() - before) / FURTHER}
+        return {"memory": (memory() - before) / FURTHER}
 
     def ours() -> dict[str, float]:
         tab = lab.tab()

@@ -2,13 +2,13 @@
 
 import os
 
+import js
+
 from pyworkers import WorkerPool, task
 
 
 def hold(seconds: float) -> int:
     """Blocks the thread; returns the number of its interpreter."""
-    import js  # noqa: PLC0415
-
     js.Atomics.wait(js.Int32Array.new(js.SharedArrayBuffer.new(4)), 0, 0, seconds * 1000)
     return number()
 

@@ -86,5 +86,8 @@ class Link(Protocol):
             task: number of the task.
         """
 
+    def uninterrupt(self, peer: int) -> None:
+        """Takes back what the worker was told to interrupt and has not seen yet."""
+
     def close(self, peer: int) -> None:
         """Forgets a peer; what it still says is dropped."""

@@ -40,6 +40,7 @@ class HeapLink:
         self._shim_claim = shim.claim
         self._shim_recall = getattr(shim, "recall", None)
         self._shim_interrupt = getattr(shim, "interrupt", None)
+        self._shim_uninterrupt = getattr(shim, "uninterrupt", None)
         self._shim_close = shim.close
 
     def send(
@@ -88,6 +89,10 @@ class HeapLink:
     def interrupt(self, peer: int, task: int) -> None:
         if self._shim_interrupt is not None:
             self._shim_interrupt(peer, task & 0xFFFFFFFF)
+
+    def uninterrupt(self, peer: int) -> None:
+        if self._shim_uninterrupt is not None:
+            self._shim_uninterrupt(peer)
 
     def close(self, peer: int) -> None:
         self.flush()

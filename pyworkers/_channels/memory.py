@@ -87,5 +87,8 @@ class MemoryLink:
     def interrupt(self, peer: int, task: int) -> None:
         pass
 
+    def uninterrupt(self, peer: int) -> None:
+        pass
+
     def close(self, peer: int) -> None:
         self._others.pop(peer, None)

@@ -39,6 +39,7 @@ def hub(request: pytest.FixtureRequest, site: Path) -> Iterator[Hub]:
         isolated = mode == "shared" or place == "webkit"
         url = request.getfixturevalue("isolated_url" if isolated else "plain_url")
         if place == "webkit":
+            # scripts/setup installs it on Debian, as root; elsewhere there may be none.
             if shutil.which("WebKitWebDriver") is None:
                 pytest.skip("WebKitGTK is not installed")
             page = stack.enter_context(webkit_page(mode == "shared"))

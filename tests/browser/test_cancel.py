@@ -23,6 +23,9 @@ TASKS = """
     async def hog():
         task.progress(0)
         while True: pass
+    def asks():
+        task.progress(0)
+        while True: task.checkpoint()
     def careful():
         while True:
             with contextlib.suppress(Exception):
@@ -52,13 +55,16 @@ def body(text: str) -> str:
     return TASKS + text
 
 
-@pytest.mark.parametrize("task", ["spin", "calls", "nap", "awaits", "hog", "careful"])
+@pytest.mark.parametrize("task", ["spin", "calls", "nap", "awaits", "asks", "hog", "careful"])
 def test_a_task_that_runs_is_cancelled_softly(hub: Hub, task: str) -> None:
-    """X-02 A-08: where memory is shared, Python that runs is interrupted; elsewhere only what
-    awaits is. The worker stays, or is replaced, and the next task runs."""
-    outcome = hub.run(
+    """X-02 A-08: where memory is shared, Python that runs is interrupted; elsewhere what awaits
+    is, and what asks where it can. The worker stays, or is replaced, and the next task runs."""
+    *outcome, stayed, soft = hub.run(
         body(
             """
+    found = capabilities()
+    can_ask = found.jspi or found.node
+    soft = shared or name == "awaits" or (name == "asks" and can_ask)
     async with WorkerPool(1, grace=60 if soft else 0.1) as pool:
         before = await pool.submit(os.getpid)
         future = pool.submit(locals()[task])
@@ -66,12 +72,14 @@ def test_a_task_that_runs_is_cancelled_softly(hub: Hub, task: str) -> None:
         asked = future.cancel(), future.cancel(running=True), future.cancelled()
         queued = [pool.submit(abs, -n) for n in range(50)]
         total = sum([await other for other in queued])
-        return asked, total, await pool.submit(os.getpid) == before
+        return asked, total, await pool.submit(os.getpid) == before, soft
 """
         ).replace("locals()[task]", task),
-        soft=hub.mode == "shared" or task == "awaits",
+        name=task,
+        shared=hub.mode == "shared",
     )
-    assert outcome == [[False, True, True], 1225, hub.mode == "shared" or task == "awaits"]
+    assert outcome == [[False, True, True], 1225]
+    assert stayed == soft
 
 
 @pytest.mark.parametrize("task", ["in_c", "stubborn", "refuses"])
@@ -281,3 +289,24 @@ def test_a_user_who_interrupts_waiting_cancels_the_task(hub: Hub) -> None:
         )
     )
     assert outcome == [[True, True, True], True]
+
+
+@pytest.mark.parametrize("task", ["spin", "asks"])
+def test_a_task_makes_room_for_one_of_higher_priority(hub: Hub, task: str) -> None:
+    """C-07 X-02: it is run again from its beginning; its future knows nothing of it."""
+    outcome = hub.run(
+        body(
+            """
+    async with WorkerPool(1, grace=0.2) as pool:
+        lower = pool.submit_with(twice, priority="low", preemptible=True)
+        await starts(lower)
+        higher = pool.submit_with(abs, [-7], priority="high")
+        first = [await higher, lower.done()]
+        equal = pool.submit_with(abs, [-8], priority="low")
+        same = equal.done()
+        lower.cancel(running=True)
+        return first, same, await equal, lower.cancelled(), pool.stats().preempted
+"""
+        ).replace("twice", task)
+    )
+    assert outcome == [[7, False], False, 8, True, 1]

@@ -7,9 +7,6 @@ from tests.hubs import Hub
 WAITING = """
     from concurrent.futures import as_completed, wait, FIRST_COMPLETED, FIRST_EXCEPTION
     def fail(): raise LookupError("no")
-    def nap(seconds, value):
-        time.sleep(seconds)
-        return value
 """
 
 
@@ -20,29 +17,30 @@ def test_the_waiting_of_the_standard_library_works_where_the_thread_can_block(hu
         WAITING
         + """
     async with WorkerPool(2) as pool, WorkerPool(1, mode="inline") as inline:
+        await both_started(pool)
         try:
             done, rest = wait([pool.submit(abs, -n) for n in range(20)], timeout=60)
         except ModeError as error:
             return str(error)
         outcome = [sum(f.result() for f in done), len(rest)]
-        slow = pool.submit(nap, 60, "slow")
+        slow = pool.submit(time.sleep, 3600)
         done, rest = wait([slow, pool.submit(abs, -1)], 60, FIRST_COMPLETED)
-        outcome.append([len(done), rest == {slow}, pool.kill(slow)])
-        done, rest = wait([pool.submit(nap, 0.5, 1), pool.submit(fail)], 60, FIRST_EXCEPTION)
-        outcome.append("LookupError" in [type(f.exception()).__name__ for f in done])
-        late = pool.submit(nap, 0.2, "late")
-        outcome.append([len(x) for x in wait([late], timeout=0.01)])
+        outcome.append([len(done), rest == {slow}])
+        done, rest = wait([slow, pool.submit(fail)], 60, FIRST_EXCEPTION)
+        outcome.append([[type(f.exception()).__name__ for f in done], rest == {slow}])
+        outcome.append([len(x) for x in wait([slow], timeout=0.01)])
         mixed = [pool.submit(pow, n, 2) for n in range(20)] + [inline.submit(abs, -1)]
         outcome.append(sum(f.result() for f in as_completed(mixed, timeout=60)))
         try:
-            next(as_completed([pool.submit(nap, 0.3, 1)], timeout=0.01))
+            next(as_completed([slow], timeout=0.01))
         except TimeoutError:
             outcome.append("TimeoutError")
+        pool.kill(slow)
         return outcome
 """
     )
     if hub.can_block or can_switch:
-        assert outcome == [190, 0, [1, True, True], True, [0, 1], 2471, "TimeoutError"]
+        assert outcome == [190, 0, [1, True], [["LookupError"], True], [0, 1], 2471, "TimeoutError"]
     else:
         assert "await future" in outcome
 
@@ -178,49 +176,26 @@ def test_map_reads_no_further_than_its_buffer(hub: Hub) -> None:
     assert 100 <= outcome[2] <= 110
 
 
-def test_a_callback_may_wait_for_other_tasks(hub: Hub) -> None:
-    """X-01 A-08: where threads can block; whatever it was that called it, and what it holds up."""
-    if not hub.can_block:
-        pytest.skip("a callback can only wait where the thread can block")
+def test_a_group_ends_with_its_tasks_or_with_the_first_that_fails(hub: Hub) -> None:
+    """C-15: tasks that run are cancelled with those that wait."""
     outcome = hub.run(
         """
-        from array import array
-        def whole(n):
-            return array("d", [n]) * 50_000
-        said, lengths = [], []
-        async with WorkerPool(1) as pool:
-            def ask(future):
-                error = future.exception()
-                answer = pool.submit(whole, -1).result(60)
-                said.append((type(error).__name__, answer[0]))
-
-            first, second = pool.submit(whole, 1), pool.submit(whole, 2)
-            first.add_done_callback(ask)
-            await second
-            lengths += [first.result()[-1], second.result()[-1], len(second.result())]
-
-            lost, behind = pool.submit(os._exit, 3), pool.submit(whole, 3)
-            lost.add_done_callback(ask)
-            lengths.append((await behind)[-1])
-
-            late = pool.submit_with(time.sleep, [60], timeout=0.05)
-            late.add_done_callback(ask)
+        def fail():
+            raise LookupError("no")
+        async with WorkerPool(2) as pool:
+            async with pool.group() as group:
+                for n in range(20):
+                    group.submit(pow, n, 2)
+            failing = pool.group()
             try:
-                late.result()
-            except TimeoutError:
-                pass
-
-            def step():
-                pyworkers.task.progress(1, 2)
-                return "stepped"
-            import pyworkers.task
-            told = pool.submit(step)
-            told.add_progress_callback(lambda *_: said.append(pool.submit(abs, -5).result(60)))
-            lengths.append(await told)
-        return said, lengths
+                async with failing:
+                    runs = failing.submit(asyncio.sleep, 3600)
+                    failing.submit(fail)
+                    waits = failing.submit_with(abs, [-1], delay=3600)
+            except ExceptionGroup as error:
+                raised = [type(e).__name__ for e in error.exceptions]
+            ended = [runs.cancelled(), waits.cancelled()]
+            return sum(group.results()), raised, ended, await pool.submit(abs, -1)
         """
     )
-    assert outcome == [
-        [["NoneType", -1], ["WorkerLost", -1], ["TimeoutError", -1], 5],
-        [1, 2, 50_000, 3, "stepped"],
-    ]
+    assert outcome == [2470, ["LookupError"], [True, True], 1]

@@ -97,7 +97,7 @@ def test_every_fault_settles_its_own_future_and_no_other(hub: Hub, queued: int) 
     """A-07 A-08 B-05 D-09 X-02"""
     faults = [*IN_WORKER, *IN_HUB]
     if isinstance(hub, PageHub):
-        # A browser's thread ends only where it awaits: test_behaviour.py has a test of that.
+        # A browser's thread ends only where it awaits: test_lifecycle.py has a test of that.
         faults = [(phase, harm) for phase, harm in faults if harm != "thread"]
     outcomes = hub.run(
         PHASES

@@ -356,15 +356,28 @@ def test_malformed_messages_are_refused_and_harm_nothing(py: Page) -> None:
     assert answers[0][6][3] == "message cancel: unknown field x"
 
 
+HOLD = """
+def hold():
+    import time
+    from pyworkers import task
+    task.progress(1)
+    time.sleep(60)
+"""
+
+
 def test_close_rejects_what_is_pending(py: Page) -> None:
     """B-04 in part: and what comes later; all threads end."""
     outcome = py.evaluate(
-        """async () => {
-            const pending = caught(py.run("time:sleep", [60]));
-            await new Promise((resolve) => setTimeout(resolve, 100));
+        """async (source) => {
+            await py.exec(source);
+            let pending;
+            await new Promise((onProgress) => {
+                pending = caught(py.run("__main__:hold", [], { onProgress }));
+            });
             py.close();
             return [(await pending).slice(0, 2), (await caught(py.run("math:sqrt", [4])))[0]];
-        }"""
+        }""",
+        HOLD,
     )
     assert outcome == [
         ["ConnectionClosed", "the connection was closed"],

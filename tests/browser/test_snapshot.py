@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,7 @@ async def waits():
     import asyncio
     done = []
     async def one(number):
-        await asyncio.sleep(0.01 * number)
+        await asyncio.sleep(0.05 * number)
         done.append(number)
     await asyncio.gather(*(one(number) for number in (3, 1, 2)))
     return done
@@ -238,12 +239,12 @@ def encode(number):
     time.sleep(0.2)
     return [os.getpid(), is_restored(), msgspec.json.encode([number]).decode()]
 async with WorkerPool(2, packages=["msgspec"]) as pool:
+    await pool.warm_up()
     return [result async for result in pool.map(encode, range(6), chunksize=1)]
 """
     if place == "node":
-        hub = NodeHub(site, "shared")
-        results = hub.run(body)
-        hub.close()
+        with closing(NodeHub(site, "shared")) as hub:
+            results = hub.run(body)
     else:
         with serving(site) as url:
             results = PageHub(request.getfixturevalue("page"), url, "shared").run(body)
@@ -334,9 +335,8 @@ def test_an_unusable_snapshot_is_a_warning(
     other = variant(site, tmp_path / "site", exchange)
     body = in_worker(IS_RESTORED, "is_restored")
     if place == "node":
-        hub = NodeHub(other, "shared")
-        assert hub.run(body) is False
-        hub.close()
+        with closing(NodeHub(other, "shared")) as hub:
+            assert hub.run(body) is False
         warnings = capfd.readouterr().err
     else:
         page: Page = request.getfixturevalue("page")

@@ -155,7 +155,7 @@ def test_nothing_grows_under_a_mixed_load(hub: Hub, request: pytest.FixtureReque
     """A-03 A-05 B-01: after each round no task, frame, block or channel is left behind, and heaps
     do not grow on."""
     if request.node.callspec.params["hub"].startswith("node"):
-        pytest.skip("one engine's heaps tell enough")
+        pytest.skip("Node has Chromium's engine, whose heaps tell enough")
     print(f"seed {SEED}")
     samples = list(sampled(hub, SEED, duration=15.0, interval=3.0))
     assert faults(samples) == []

@@ -1,5 +1,5 @@
 /**
- * Offers `arena.mjs` to `test_arena.py`: several threads' views of one region, in one thread.
+ * Offers `arena.mjs` to the tests in `arena`: several threads' views of one region, in one thread.
  *
  * `regionOf` reads a region by the layout that is documented there, without its code. An operation
  * can be watched: before each of its stores something else may happen, as its thread's end.

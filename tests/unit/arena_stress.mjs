@@ -10,6 +10,7 @@
 
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
 import { Arena, arenaMemory, BROKER } from "../../js_shim/arena.mjs";
+import { randomNumbers } from "../browser/stress/random_numbers.mjs";
 import { regionOf } from "./arena_driver.mjs";
 
 const THREADS = 4;
@@ -18,15 +19,6 @@ const ROUNDS_PER_REPORT = 50;
 /** Words that the threads share beside the region: one to stop, then one parcel for each thread. */
 const STOP = 0;
 const PARCELS = 1;
-
-/** @param {number} seed */
-function randomNumbers(seed) {
-  let state = seed >>> 0;
-  return (/** @type {number} */ below) => {
-    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
-    return Math.floor((state / 2 ** 32) * below);
-  };
-}
 
 /**
  * @param {Buffer} bytes

@@ -4,6 +4,8 @@ Owns the process. What can be asked is the driver's business: a module beside th
 """
 
 import json
+import os
+import secrets
 import shutil
 import subprocess
 from pathlib import Path
@@ -19,6 +21,20 @@ def node() -> str:
     found = shutil.which("node")
     assert found, "Node is not on the PATH"
     return found
+
+
+def stress(script: str, *amounts: int) -> Any:
+    """Runs a script beside this module, with a seed behind its amounts; returns what it tells.
+
+    The seed is that of ``PYWORKERS_SEED``, if there is one.
+    """
+    seed = int(os.environ.get("PYWORKERS_SEED", secrets.randbits(31)))
+    print(f"seed {seed}")
+    command = [node(), str(HERE / script), *map(str, amounts), str(seed)]
+    run = subprocess.run(command, capture_output=True, encoding="utf-8", check=False, timeout=50)
+    assert run.returncode == 0, run.stderr
+    print(run.stdout)
+    return json.loads(run.stdout)
 
 
 class NodeError(Exception):

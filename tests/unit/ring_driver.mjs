@@ -1,5 +1,5 @@
 /**
- * Offers `ring.mjs` and both links to `test_ring.py`: both ends of channels in one thread, each
+ * Offers `ring.mjs` and both links to the tests in `channels`: both ends of channels in one thread, each
  * with a heap of its own, where a Python heap would be.
  */
 

@@ -14,6 +14,7 @@ import { Arena, arenaMemory, HUB } from "../../js_shim/arena.mjs";
 import { HEADER_BYTES, Kind, MAX_FRAME_BYTES } from "../../js_shim/protocol.mjs";
 import { bellMemory, channelMemory, Doorbell } from "../../js_shim/ring.mjs";
 import { RingLink } from "../../js_shim/ring_link.mjs";
+import { randomNumbers } from "../browser/stress/random_numbers.mjs";
 
 const PEER = 1;
 const MAILBOX_BYTES = 131_072;
@@ -29,15 +30,6 @@ const FRAMES_PER_WINDOW = 1_000;
 
 /** A wait that takes so long has missed its ring. */
 const LATE_MS = 8_000;
-
-/** @param {number} seed */
-function randomNumbers(seed) {
-  let state = seed >>> 0;
-  return (/** @type {number} */ below) => {
-    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
-    return Math.floor((state / 2 ** 32) * below);
-  };
-}
 
 /** @param {Uint8Array} bytes */
 function checksum(bytes) {

@@ -1,13 +1,16 @@
 """The plain numbers of the benchmarks, and their tables."""
 
 import json
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
-from bench.contest import Figure, Metric, Result
+from bench.contest import Figure, Metric, Result, Sample
 from bench.docs import page
 from bench.figures import FIGURES
+from bench.figures.memory import MOST_SAMPLES, TOLERANCE_MIB, settled
+from bench.lab import Lab
 from bench.plot import plot
 from bench.statistics import BLOCK, differences, latency, percentile, ratio, summarise
 from bench.table import aligned, cell, header, markdown, number, rows, text
@@ -30,11 +33,11 @@ ABOUT = {
 
 
 def figure() -> Figure:
-    def contest(lab: object) -> object:
+    def contest(lab: Lab) -> AbstractContextManager[dict[str, Sample]]:
         raise AssertionError("nothing is measured here")
 
     text = "How fast it is.\n\nWhat is timed."
-    return Figure("bench.figures.fast", text, (SPEED, DELAY), contest)  # type: ignore[arg-type]
+    return Figure("bench.figures.fast", text, (SPEED, DELAY), contest)
 
 
 @pytest.fixture
@@ -176,3 +179,22 @@ def test_every_figure_says_what_it_times() -> None:
         assert known.title
         assert known.explanation
         assert known.metrics
+
+
+def test_memory_has_settled_when_some_samples_in_a_row_agree() -> None:
+    samples = iter([50.0, 60.0, 60.0, 90.0, 90.5, 90.0 + TOLERANCE_MIB, 0.0])
+    pauses: list[None] = []
+    assert settled(lambda: next(samples), 3, lambda: pauses.append(None)) == 91
+    assert len(pauses) == 5
+
+
+def test_memory_that_does_not_settle_is_an_error() -> None:
+    taken: list[float] = []
+
+    def grow() -> float:
+        taken.append(len(taken) * (TOLERANCE_MIB + 0.1))
+        return taken[-1]
+
+    with pytest.raises(TimeoutError, match="memory has not settled"):
+        settled(grow, 2, lambda: None)
+    assert len(taken) == MOST_SAMPLES

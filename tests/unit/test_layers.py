@@ -15,7 +15,7 @@ MODULES = sorted((ROOT / "pyworkers").rglob("*.py"))
 # From top to bottom. A subpackage has its place as a whole.
 LAYERS: tuple[set[str], ...] = (
     {"__init__", "_pool", "_shared_array", "_lending", "_page", "_snapshot", "task"},
-    {"_engine", "_iterators"},
+    {"_engine", "_groups", "_iterators"},
     {"_ledger", "_peers", "_results"},
     {"_functions", "_hub", "_worker", "_futures", "_cancel", "_output"},
     {"_events", "_trace"},

@@ -47,9 +47,10 @@ def test_a_priority_has_a_name() -> None:
     named = [as_priority(name) for name in ("low", "normal", "high", "critical")]
     assert named == [2, 5, 8, 10]
     assert as_priority(0) == 0
+    wrong: Any
     for wrong in ("urgent", 11, -1, 5.5):
         with pytest.raises(ValueError, match="low, normal, high, critical or 0 to 10, not"):
-            as_priority(wrong)  # type: ignore[arg-type]
+            as_priority(wrong)
 
 
 def test_a_task_that_waits_rises_until_it_is_first() -> None:

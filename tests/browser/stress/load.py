@@ -65,7 +65,7 @@ async def nap(n: int) -> int:
 
 def heap_length() -> int:
     """Returns how many bytes the heap of this interpreter spans."""
-    import pyodide_js  # noqa: PLC0415
+    import pyodide_js
 
     return int(pyodide_js._module.HEAPU8.length)
 
@@ -186,15 +186,16 @@ class Load:
     async def sample(self) -> dict[str, Any]:
         """Returns, between rounds, what there is of everything that might grow."""
         heaps = await self._heaps()
-        gc.collect()
-        left = self._left()
         async with asyncio.timeout(SETTLE_SECONDS):
-            while any(left.values()):
-                # The workers tell of what they dropped behind their next task.
+            while True:
+                # The workers tell of what they dropped behind their next task. At least once, or
+                # the first sample in which something is left finds a function that is new.
                 await asyncio.gather(*[self._pool.submit(gc.collect) for _ in range(WORKERS)])
-                await asyncio.sleep(_NAP_SECONDS)
                 gc.collect()
                 left = self._left()
+                if not any(left.values()):
+                    break
+                await asyncio.sleep(_NAP_SECONDS)
         memory = self._pool.memory()
         return {
             "seconds": round(time.monotonic() - self._started, 1),
@@ -267,7 +268,7 @@ class Load:
 
 
 def _shim_counts(pool: WorkerPool) -> dict[str, dict[str, int]]:
-    from pyodide.code import run_js  # noqa: PLC0415
+    from pyodide.code import run_js
 
     staff: Any = pool._hub._staff
     counts: dict[str, dict[str, int]] = run_js(
@@ -286,18 +287,17 @@ def _shim_counts(pool: WorkerPool) -> dict[str, dict[str, int]]:
     return counts
 
 
-_load: Load | None = None
+_running: list[Load] = []
+"""At the most one."""
 
 
 async def work(seed: int, seconds: float) -> dict[str, Any]:
     """Does rounds for so long, with the pool of the call before if there was one."""
-    global _load  # noqa: PLW0603
-    if _load is None:
-        _load = Load(seed)
-    return await _load.work(seconds)
+    if not _running:
+        _running.append(Load(seed))
+    return await _running[0].work(seconds)
 
 
 async def close() -> None:
     """Ends the pool."""
-    assert _load is not None
-    await _load.close()
+    await _running.pop().close()

@@ -4,7 +4,7 @@
 
 import { Broker, serveBroker } from "../../../js_shim/broker.mjs";
 import { startThread } from "../../../js_shim/thread.mjs";
-import { randomNumbers } from "./talk.mjs";
+import { randomNumbers } from "./random_numbers.mjs";
 
 const THREAD = new URL("thread.mjs", import.meta.url).href;
 

@@ -36,15 +36,6 @@ const STEPS_PER_MOVE = 500;
 /** Who hears nothing for so long, and still has something to hear, has missed a ring. */
 export const LATE_MS = 20_000;
 
-/** @param {number} seed */
-export function randomNumbers(seed) {
-  let state = seed >>> 0;
-  return (/** @type {number} */ below) => {
-    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
-    return Math.floor((state / 2 ** 32) * below);
-  };
-}
-
 /** @param {Uint8Array} bytes that begin at a multiple of 4 */
 function checksum(bytes) {
   let sum = bytes.length;

@@ -13,7 +13,8 @@ import { Kind } from "../../../js_shim/protocol.mjs";
 import { Doorbell } from "../../../js_shim/ring.mjs";
 import { RingLink } from "../../../js_shim/ring_link.mjs";
 import { entered } from "../../../js_shim/thread.mjs";
-import { HalfFull, LATE_MS, randomNumbers, Talker } from "./talk.mjs";
+import { randomNumbers } from "./random_numbers.mjs";
+import { HalfFull, LATE_MS, Talker } from "./talk.mjs";
 
 /** The hub ends a worker by itself once it has heard so many frames, at the most. */
 const FRAMES_PER_KILL = 2_000;

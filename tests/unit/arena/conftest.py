@@ -1,0 +1,13 @@
+"""The driver of the arena in Node."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.unit.node_host import NodeHost
+
+
+@pytest.fixture(scope="module")
+def shim() -> Iterator[NodeHost]:
+    with NodeHost("arena_driver.mjs") as host:
+        yield host

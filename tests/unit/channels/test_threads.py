@@ -1,0 +1,29 @@
+"""Two threads at both ends of a channel."""
+
+import pytest
+
+from tests.unit.node_host import stress
+
+pytestmark = pytest.mark.timeout(60)
+
+
+def test_two_threads_agree_which_tasks_were_taken_back() -> None:
+    """X-02: each task runs exactly once, however often those that wait are taken back and sent
+    again; also where the counters wrap around."""
+    tasks = 300_000
+    report = stress("claim_stress.mjs", tasks)
+    assert report["runs"] == {"0": 0, "1": tasks, "more": 0}
+    assert report["recalls"] > 500
+    assert report["takenBack"] > 500
+
+
+def test_two_threads_pass_frames_both_ways_and_lose_none() -> None:
+    """A-05: exact counts and checksums of frames and bulk parts of random sizes, over one channel,
+    each thread blocking in Atomics.wait for the other."""
+    frames, parts = 200_000, 200
+    hub, worker = stress("ring_stress.mjs", frames, parts)
+    for mine, other in ((hub, worker), (worker, hub)):
+        assert mine["received"] == other["sent"]
+        assert (mine["sent"]["frames"], mine["sent"]["parts"]) == (frames, parts)
+        assert (mine["wrong"], mine["late"]) == (0, 0)
+        assert mine["waits"] > 1_000, "they hardly waited for each other"
