@@ -6,7 +6,7 @@
  */
 
 /** Both ends of a channel must speak the same version; a mismatch is refused by name. */
-export const PROTOCOL_VERSION = 1;
+export const PROTOCOL_VERSION = 2;
 
 /**
  * Frame header, little-endian, 24 bytes; frames start at multiples of 8:
@@ -27,6 +27,7 @@ export const Kind = Object.freeze({
   FORGET: 5,
   CANCEL: 6,
   ENVIRONMENT: 7,
+  PING: 8,
   READY: 16,
   RESULT: 17,
   ERROR: 18,
@@ -38,6 +39,7 @@ export const Kind = Object.freeze({
   RETAIN: 24,
   RELEASE: 25,
   MISSING: 26,
+  PONG: 27,
   CHUNK: 31,
 });
 

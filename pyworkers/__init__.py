@@ -8,7 +8,7 @@ The layers, each of which imports only from those below it::
     _functions, _hub, _worker, _futures, _cancel,
     _output                                        what they stand on
     _events, _trace                                what it tells
-    _scheduler, _standby                           pure decisions
+    _scheduler, _standby, _heartbeat               pure decisions
     _policies, _lanes, _scaling, _backoff,
     _statistics                                    what they follow and count
     _store, _environment, _mirror                  what outlives a task; what workers find as here

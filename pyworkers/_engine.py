@@ -31,6 +31,7 @@ from pyworkers._env import capabilities
 from pyworkers._events import Outcome
 from pyworkers._functions import Functions, PureCalls, encode_call
 from pyworkers._futures import Future
+from pyworkers._heartbeat import Heartbeats
 from pyworkers._hub import Hub
 from pyworkers._lanes import Need
 from pyworkers._ledger import Ledger, Task
@@ -65,6 +66,7 @@ class Engine:
         breaks_on_loss: whether a worker that dies breaks the pool, instead of being replaced.
         standby: how many workers to hold in reserve.
         wears_out: whether a worker may be used up by what it does.
+        heartbeats: judges whether workers live.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Engine:
         breaks_on_loss: bool,
         standby: int,
         wears_out: bool,
+        heartbeats: Heartbeats,
     ) -> None:
         self.scheduler = scheduler
         self.name = name
@@ -92,6 +95,7 @@ class Engine:
         self._link = hub.link
         self._breaks_on_loss = breaks_on_loss
         self._wears_out = wears_out
+        self._heartbeats = heartbeats
         self._refusing = False
         self._warming: dict[int, Future[None]] = {}
         self._pure_calls = PureCalls()
@@ -345,6 +349,8 @@ class Engine:
                 self._worker_ready(worker, frame)
             elif kind is Kind.MISSING:
                 self.peers.send_module(frame)
+            elif kind is Kind.PONG:
+                self._heartbeats.heard(worker)
             elif kind is Kind.SETUP_FAILED:
                 self._setup_failed(worker, frame)
             else:
@@ -364,6 +370,8 @@ class Engine:
             self.ledger.worker_ready(worker)
         else:
             self.reserve.worker_ready(worker)
+        if self._heartbeats.every is not None:
+            self._hub.remind(now + self._heartbeats.every)
         if len(frame.payload):
             note_worker(worker, self.peers.decode(frame), (now - created) * 1000)
 
@@ -379,7 +387,7 @@ class Engine:
                 self._abandon(number, "its timeout was over", "timed_out", now)
             self._fail(task, TimeoutError("the task was not done within its timeout"))
         self._end_abandoned(now)
-        due = []
+        due = self._look_for_life(now)
         for slot in list(self.scheduler.workers.values()):
             if slot.number in self.scheduler.workers and slot.state is WorkerState.INITIALIZING:
                 if slot.created + BOOT_TIMEOUT <= now:
@@ -414,6 +422,19 @@ class Engine:
             if when is not None
         ]
         return min(due, default=None)
+
+    def _look_for_life(self, now: float) -> list[float]:
+        """Ends workers that gave no sign of life; returns when to look again, if ever."""
+        if self._heartbeats.every is None or not self.scheduler.workers:
+            return []
+        look = self._heartbeats.look(now, self.scheduler.workers.values(), self._link.pulse)
+        for worker in look.ask:
+            self.peers.ping(worker)
+        for worker, seconds in look.lost:
+            if worker in self.scheduler.workers:  # the first one may have broken the pool
+                self._lose(worker, f"it gave no sign of life for {seconds:.1f} s")
+        due = self._heartbeats.next_due()
+        return [] if due is None else [due]
 
     def _end_abandoned(self, now: float) -> None:
         """Asks tasks again that shall end, and ends the workers of those that had their time."""

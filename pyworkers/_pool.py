@@ -33,6 +33,7 @@ from pyworkers._env import capabilities as found_capabilities
 from pyworkers._events import KINDS, EventKind, Listener
 from pyworkers._futures import Future
 from pyworkers._groups import TaskGroup
+from pyworkers._heartbeat import Heartbeats
 from pyworkers._hub import hub_for
 from pyworkers._iterators import Completed, Mapped
 from pyworkers._lanes import Need
@@ -98,6 +99,13 @@ class WorkerPool(Executor):
             other takes its place, and when none is left, the pool is broken. "break": the pool is
             broken at once, as a ``ProcessPoolExecutor`` is; every pending future and every later
             submit fails.
+        heartbeat: seconds between two looks at whether workers live, which finds those that hang
+            without having ended; None means that nobody looks. In mode inline there is nothing to
+            look at.
+        silence: seconds without a sign of life after which a worker is ended and replaced, and what
+            it ran is lost; at least two heartbeats. None means three heartbeats for idle workers,
+            and never for those that run a task, as compiled code gives no signs. In mode transfer
+            only idle ones can give any.
         policy: which task is first and which worker gets it: "priority", "fifo", "deadline",
             "round_robin", "least_loaded", or a ``Policy``.
         capabilities: how many of the workers have something that not all need to have, such as a
@@ -133,6 +141,8 @@ class WorkerPool(Executor):
         max_failures_per_child: int | None = None,
         heap_limit: int | None = None,
         on_worker_lost: Literal["replace", "shrink", "break"] = "replace",
+        heartbeat: float | None = None,
+        silence: float | None = None,
         policy: str | Policy = "priority",
         capabilities: Mapping[str, int] | None = None,
         max_pending: int | None = None,
@@ -157,9 +167,15 @@ class WorkerPool(Executor):
             raise ValueError(f"min_workers must be 0 to {max_workers}, not {min_workers}")
         if max_pending is not None and max_pending < 1:
             raise ValueError(f"max_pending must be at least 1, not {max_pending}")
-        for name, seconds in (("idle_timeout", idle_timeout), ("worker_lifetime", worker_lifetime)):
+        for name, seconds in (
+            ("idle_timeout", idle_timeout),
+            ("worker_lifetime", worker_lifetime),
+            ("heartbeat", heartbeat),
+        ):
             if seconds is not None and not seconds > 0:
                 raise ValueError(f"{name} must be more than 0 seconds, not {seconds}")
+        if silence is not None and (heartbeat is None or not silence >= 2 * heartbeat):
+            raise ValueError(f"silence must be at least two heartbeats, not {silence}")
         if isinstance(packages, str) or isinstance(modules, str):
             raise ValueError("packages and modules each take a list of names, not a string")
         if not grace >= 0:
@@ -216,6 +232,7 @@ class WorkerPool(Executor):
             grace=grace,
             breaks_on_loss=on_worker_lost == "break",
             standby=0 if self._mode == "inline" else standby,
+            heartbeats=Heartbeats(None if self._mode == "inline" else heartbeat, silence),
             wears_out=any((max_tasks_per_child, max_failures_per_child, heap_limit)),
         )
         _js.route_executors(WorkerPool)

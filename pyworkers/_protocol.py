@@ -30,7 +30,7 @@ from typing import Final, NamedTuple
 
 from pyworkers.errors import ProtocolError
 
-PROTOCOL_VERSION: Final = 1
+PROTOCOL_VERSION: Final = 2
 HEADER: Final = struct.Struct("<IBBHIId")
 HEADER_BYTES: Final = HEADER.size
 MAX_FRAME_BYTES: Final = 65_536
@@ -53,6 +53,8 @@ class Kind(enum.IntEnum):
     """The task is not wanted any more; for one that awaits, and so reads frames meanwhile."""
     ENVIRONMENT = 7
     """What the worker shall find as its hub does."""
+    PING = 8
+    """Whether the worker lives; it says PONG once it has done what came before."""
     READY = 16
     RESULT = 17
     ERROR = 18
@@ -69,6 +71,7 @@ class Kind(enum.IntEnum):
     """It does not use it any more."""
     MISSING = 26
     """A task imports a module that the worker lacks, and waits for it; id is where in the arena."""
+    PONG = 27
     CHUNK = 31
     """Piece of a bulk part; the shim puts them together, Python never sees one."""
 
@@ -118,6 +121,7 @@ _RUNNING = {
     Kind.RETAIN: WorkerState.BUSY,
     Kind.RELEASE: WorkerState.BUSY,
     Kind.MISSING: WorkerState.BUSY,
+    Kind.PONG: WorkerState.BUSY,
     Kind.LOST: WorkerState.TERMINATED,
 }
 
@@ -136,6 +140,7 @@ TRANSITIONS: Final[dict[WorkerState, dict[Kind, WorkerState]]] = {
         Kind.RETAIN: WorkerState.IDLE,
         Kind.RELEASE: WorkerState.IDLE,
         Kind.MISSING: WorkerState.IDLE,
+        Kind.PONG: WorkerState.IDLE,
         Kind.LOST: WorkerState.TERMINATED,
     },
     WorkerState.BUSY: _RUNNING,

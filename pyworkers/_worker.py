@@ -112,6 +112,7 @@ class Worker:
             Kind.FORGET: self._forget_object,
             Kind.CANCEL: self._cancel_task,
             Kind.ENVIRONMENT: self._take_over,
+            Kind.PING: self._answer,
         }
         self._heap_bytes = heap_bytes
         self._heap_limit: int | None = None
@@ -189,6 +190,9 @@ class Worker:
     def _take_over(self, frame: Frame) -> None:
         assert self.mirror is not None
         self.mirror.take_over(self._decode(frame))
+
+    def _answer(self, _: Frame) -> None:
+        self.link.send(self.peer, Kind.PONG, 0, b"")
 
     def ask(self, question: int, name: str) -> None:
         """Asks the hub for a module; the answer does not come as a frame."""

@@ -123,3 +123,72 @@ def test_workers_that_die_in_a_row_are_replaced_until_one_works(hub: Hub) -> Non
         """
     )
     assert outcome == [["WorkerLost"] * 4 + ["int"], 4, 5]
+
+
+def test_a_worker_that_hangs_without_a_task_is_noticed_and_replaced(hub: Hub) -> None:
+    """B-05 C-09: though it has not ended, and nobody waits for it."""
+    outcome = hub.run(
+        """
+        def hang_later():
+            import js
+            js.setTimeout(js.Function.new("for (;;);"), 0)
+            return os.getpid()
+        gone = asyncio.get_running_loop().create_future()
+        async with WorkerPool(1, heartbeat=0.2) as pool:
+            pool.on("worker_lost", lambda event: gone.set_result(event.reason))
+            pid = await pool.submit(hang_later)
+            reason = await gone
+            other = await pool.submit(os.getpid)
+            lost = pool.stats().workers_lost
+        return reason, pid != other, lost
+        """
+    )
+    assert "it gave no sign of life for" in outcome[0]
+    assert outcome[1:] == [True, 1]
+
+
+def test_workers_that_run_python_live_however_long_that_takes(hub: Hub) -> None:
+    """B-05: they compute, sleep or await; and what hangs elsewhere is lost, where one can tell."""
+    reason, lost = hub.run(
+        """
+        def compute(seconds):
+            end = time.monotonic() + seconds
+            while time.monotonic() < end: pass
+        async def wait(seconds):
+            await asyncio.sleep(seconds)
+        def hang():
+            import js
+            js.Function.new("for (;;);")()
+        reason = None
+        async with WorkerPool(1, heartbeat=0.5, silence=2.0) as pool:
+            await asyncio.gather(*[pool.submit(f, 4) for f in (wait, compute, time.sleep)])
+            if pool.mode == "shared":
+                try:
+                    await pool.submit(hang)
+                except WorkerLost as error:
+                    reason = error.reason
+            lost = pool.stats().workers_lost
+        return reason, lost
+        """
+    )
+    if hub.mode == "shared":
+        assert "it gave no sign of life for" in reason
+        assert lost == 1
+    else:
+        assert (reason, lost) == (None, 0)
+
+
+def test_a_hub_that_was_blocked_does_not_take_its_workers_for_dead(hub: Hub) -> None:
+    """B-05: it could not have heard them."""
+    outcome = hub.run(
+        """
+        async with WorkerPool(2, heartbeat=0.1) as pool:
+            await both_started(pool)
+            for _ in range(3):
+                end = time.monotonic() + 1
+                while time.monotonic() < end: pass
+                await asyncio.sleep(0.15)
+            return pool.stats().workers_lost, len(pool.workers())
+        """
+    )
+    assert outcome == [0, 2]
