@@ -10,7 +10,7 @@ The layers, each of which imports only from those below it::
     _events, _trace                                what it tells
     _scheduler, _standby, _heartbeat               pure decisions
     _policies, _lanes, _scaling, _backoff,
-    _statistics                                    what they follow and count
+    _breaker, _statistics                          what they follow and count
     _store, _environment, _mirror                  what outlives a task; what workers find as here
     _arena                                         shared memory
     _codec                                         payloads
@@ -26,6 +26,7 @@ The layers, each of which imports only from those below it::
 from pyworkers import errors, task
 from pyworkers._arena import ArenaStatistics
 from pyworkers._boot_report import AssetReport, BootReport, InterpreterReport, boot_report
+from pyworkers._breaker import CircuitBreaker
 from pyworkers._env import Capabilities, capabilities
 from pyworkers._events import Event
 from pyworkers._futures import Future
@@ -38,6 +39,7 @@ from pyworkers._store import Ref
 from pyworkers.errors import (
     ArenaFull,
     BrokenWorkerPool,
+    CircuitOpen,
     ModeError,
     PayloadError,
     ProtocolError,
@@ -57,6 +59,8 @@ __all__ = [
     "BootReport",
     "BrokenWorkerPool",
     "Capabilities",
+    "CircuitBreaker",
+    "CircuitOpen",
     "Durations",
     "Event",
     "Future",

@@ -25,6 +25,7 @@ from typing import Any, Final
 from pyworkers import _codec
 from pyworkers._backoff import is_retried
 from pyworkers._boot_report import note_worker
+from pyworkers._breaker import CircuitBreaker
 from pyworkers._cancel import Endings
 from pyworkers._codec import Encoded, Handle
 from pyworkers._env import capabilities
@@ -42,7 +43,7 @@ from pyworkers._results import chained, error_of, remote_error, settle
 from pyworkers._scheduler import Scheduler
 from pyworkers._standby import QUIET_SECONDS, Reserve
 from pyworkers._store import Buffers, adopt, check_mode, keep
-from pyworkers.errors import BrokenWorkerPool, PayloadError, ProtocolError, WorkerLost
+from pyworkers.errors import BrokenWorkerPool, CircuitOpen, PayloadError, ProtocolError, WorkerLost
 
 BOOT_TIMEOUT: Final = 120.0
 """Seconds after which a worker that is not ready counts as one that did not start."""
@@ -121,6 +122,7 @@ class Engine:
         preemptible: bool = False,
         retry_on: tuple[type[BaseException], ...] = (),
         backoff: float = 0.0,
+        breaker: CircuitBreaker | None = None,
     ) -> Future[Any]:
         """Encodes and queues a call; what cannot be run fails its future."""
         number = next(_task_numbers)
@@ -143,6 +145,12 @@ class Engine:
         if is_pure and (known := self._pure_calls.find(call, keep)) is not None:
             self.ledger.counts.cached += 1
             return known
+        if breaker is not None:
+            try:
+                self._guard(future, breaker, id)
+            except CircuitOpen as error:
+                future.set_exception(error)
+                return future
         expected = self.functions.seconds.get(id)
         future.is_short = expected is not None and expected < _SHORT_SECONDS
         now = time.monotonic()
@@ -162,6 +170,17 @@ class Engine:
         self._hub.work_inline()
         self._hub.settle()
         return future
+
+    def _guard(self, future: Future[Any], breaker: CircuitBreaker, function: int) -> None:
+        """Has a breaker let a call through, and hear what becomes of it."""
+        key = self.name, function
+        is_trial = breaker.enter(key, self.functions.names[function], time.monotonic())
+
+        def leave(_: object) -> None:
+            succeeded = None if future.cancelled() else future.exception(0) is None
+            breaker.leave(key, succeeded, is_trial, time.monotonic())
+
+        future.add_done_callback(leave)
 
     def warm_up(self) -> Future[None]:
         """Starts all workers; the future is done when all are ready."""

@@ -26,6 +26,7 @@ from typing import Any, Final, Literal, NoReturn, ParamSpec, Self, TypeVar, over
 from pyworkers import _codec, _js
 from pyworkers._arena import ArenaStatistics
 from pyworkers._backoff import Restarts, RetryOn, as_error_types
+from pyworkers._breaker import CircuitBreaker
 from pyworkers._codec import Encoded, Handle
 from pyworkers._engine import Engine
 from pyworkers._env import Mode, choose_mode, module_source
@@ -106,6 +107,8 @@ class WorkerPool(Executor):
             it ran is lost; at least two heartbeats. None means three heartbeats for idle workers,
             and never for those that run a task, as compiled code gives no signs. In mode transfer
             only idle ones can give any.
+        breaker: has calls of a function that keeps failing fail at once, if they come by ``submit``
+            or ``submit_with``; None means that all are made. A ``map`` ends with its first error.
         policy: which task is first and which worker gets it: "priority", "fifo", "deadline",
             "round_robin", "least_loaded", or a ``Policy``.
         capabilities: how many of the workers have something that not all need to have, such as a
@@ -143,6 +146,7 @@ class WorkerPool(Executor):
         on_worker_lost: Literal["replace", "shrink", "break"] = "replace",
         heartbeat: float | None = None,
         silence: float | None = None,
+        breaker: CircuitBreaker | None = None,
         policy: str | Policy = "priority",
         capabilities: Mapping[str, int] | None = None,
         max_pending: int | None = None,
@@ -176,6 +180,7 @@ class WorkerPool(Executor):
                 raise ValueError(f"{name} must be more than 0 seconds, not {seconds}")
         if silence is not None and (heartbeat is None or not silence >= 2 * heartbeat):
             raise ValueError(f"silence must be at least two heartbeats, not {silence}")
+        _check_breaker(breaker)
         if isinstance(packages, str) or isinstance(modules, str):
             raise ValueError("packages and modules each take a list of names, not a string")
         if not grace >= 0:
@@ -210,6 +215,7 @@ class WorkerPool(Executor):
             self._places = self._places[:1]
             max_workers, min_workers = 1, min(min_workers, 1)
         self._max_pending = max_pending
+        self._breaker = breaker
         self._hub = hub_for(self._mode)
         scheduler = Scheduler(
             max_workers,
@@ -323,7 +329,7 @@ class WorkerPool(Executor):
         self._engine.check_open()
         if self._max_pending is not None:
             self._check_room()
-        return self._engine.submit(fn, args, kwargs, DEFAULT_PRIORITY, None)
+        return self._engine.submit(fn, args, kwargs, DEFAULT_PRIORITY, None, breaker=self._breaker)
 
     def submit_with(
         self,
@@ -343,6 +349,7 @@ class WorkerPool(Executor):
         block: bool = False,
         retry_on: RetryOn = (),
         backoff: float = 0.0,
+        breaker: CircuitBreaker | None = None,
     ) -> Future[Any]:
         """Like ``submit``, with a say in how the task is run.
 
@@ -375,11 +382,14 @@ class WorkerPool(Executor):
             backoff: seconds to wait before the task is run again for the first time; twice as long
                 each further time, up to 60. Each wait is shortened by chance, to half at the most,
                 so that tasks which failed together do not come back together.
+            breaker: has the call fail with CircuitOpen if calls of its function keep failing; None
+                means the pool's.
 
         Raises:
             ValueError: the priority, timeout, retries, delay or backoff is out of its range, no
                 worker has such a capability, or retry_on or backoff is given without retries.
-            TypeError: retry_on has something in it that is no type of exceptions.
+            TypeError: retry_on has something in it that is no type of exceptions, or breaker is no
+                CircuitBreaker.
             RuntimeError: the pool is shut down.
             BrokenWorkerPool: the pool is broken.
             QueueFull: as many tasks wait as ``max_pending`` allows.
@@ -393,6 +403,7 @@ class WorkerPool(Executor):
             raise ValueError(f"retries must be 0 or more, not {retries}")
         if not 0 <= delay < math.inf:
             raise ValueError(f"delay must be 0 seconds or more, not {delay}")
+        _check_breaker(breaker)
         errors = as_error_types(retry_on)
         if not 0 <= backoff < math.inf:
             raise ValueError(f"backoff must be 0 seconds or more, not {backoff}")
@@ -420,6 +431,7 @@ class WorkerPool(Executor):
             preemptible,
             errors,
             backoff,
+            breaker or self._breaker,
         )
 
     async def room(self) -> None:
@@ -630,6 +642,11 @@ class WorkerPool(Executor):
         trace: TracebackType | None,
     ) -> None:
         await self.aclose()
+
+
+def _check_breaker(breaker: object) -> None:
+    if breaker is not None and not isinstance(breaker, CircuitBreaker):
+        raise TypeError(f"breaker must be a CircuitBreaker or None, not {breaker!r}")
 
 
 def _encode_setup(

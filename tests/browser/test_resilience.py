@@ -192,3 +192,29 @@ def test_a_hub_that_was_blocked_does_not_take_its_workers_for_dead(hub: Hub) -> 
         """
     )
     assert outcome == [0, 2]
+
+
+def test_a_function_that_keeps_failing_is_not_called_until_its_trial(hub: Hub) -> None:
+    """B-18: whether it raises, is late or ends its worker."""
+    outcome = hub.run(
+        """
+        def run(how):
+            if how == "raise": raise LookupError
+            if how == "end": os._exit(3)
+            if how == "sleep": time.sleep(60)
+            return "done"
+        async def outcome_of(how, timeout=None):
+            try:
+                return await pool.submit_with(run, [how], timeout=timeout)
+            except Exception as error:
+                return type(error).__name__
+        breaker = CircuitBreaker(failures=3, seconds=2)
+        async with WorkerPool(1, breaker=breaker, grace=0.05) as pool:
+            outcomes = [await outcome_of("raise"), await outcome_of("end"),
+                await outcome_of("sleep", 0.1), await outcome_of("work")]
+            while (last := await outcome_of("work")) == "CircuitOpen":
+                await asyncio.sleep(0.05)
+            return [*outcomes, last, await outcome_of("work")]
+        """
+    )
+    assert outcome == ["LookupError", "WorkerLost", "TimeoutError", "CircuitOpen", "done", "done"]

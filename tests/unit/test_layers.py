@@ -20,7 +20,7 @@ LAYERS: tuple[set[str], ...] = (
     {"_functions", "_hub", "_worker", "_futures", "_cancel", "_output"},
     {"_events", "_trace"},
     {"_heartbeat", "_scheduler", "_standby"},
-    {"_backoff", "_lanes", "_policies", "_scaling", "_statistics"},
+    {"_backoff", "_breaker", "_lanes", "_policies", "_scaling", "_statistics"},
     {"_store", "_environment", "_mirror"},
     {"_arena"},
     {"_codec"},
@@ -42,6 +42,7 @@ BROWSER_MODULES = {"js", "pyodide", "pyodide_js"}
 # Events in, effects out: the clock, the randomness and all I/O are handed to them.
 PURE = {
     "_backoff",
+    "_breaker",
     "_heartbeat",
     "_lanes",
     "_policies",
