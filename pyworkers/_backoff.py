@@ -45,6 +45,31 @@ def retry_wait(first: float, tried: int, chance: float) -> float:
     return doubled(first, tried, MAX_RETRY_SECONDS) * (0.5 + 0.5 * chance)
 
 
+@dataclass(slots=True)
+class Retries:
+    """How many times one task may still be run again, and how long it waits before.
+
+    Args:
+        left: so many times.
+        backoff: seconds to wait the first time.
+    """
+
+    left: int
+    backoff: float
+    _tried: int = 0
+
+    def use(self, chance: float) -> float:
+        """Takes one of them; returns how many seconds to wait.
+
+        Args:
+            chance: 0 to 1.
+        """
+        wait = retry_wait(self.backoff, self._tried, chance)
+        self.left -= 1
+        self._tried += 1
+        return wait
+
+
 def as_error_types(retry_on: RetryOn) -> tuple[type[BaseException], ...]:
     """Returns the types of errors after which a task is run again, which may be one alone.
 

@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from pyworkers._backoff import Restarts, retry_wait
+from pyworkers._backoff import Restarts, Retries
 from pyworkers._lanes import Lane, Lanes, Need
 from pyworkers._policies import AGEING_SECONDS, DEFAULT_PRIORITY, Policy, QueuedTask
 from pyworkers._protocol import WorkerState
@@ -84,10 +84,8 @@ class _Entry:
     priority: int
     expected: float | None
     need: Need | None
-    retries: int = 0
+    retries: Retries | None
     is_preemptible: bool = False
-    backoff: float = 0.0
-    tried: int = 0
     is_delayed: bool = False
     worker: int | None = None
 
@@ -237,9 +235,8 @@ class Scheduler:
             rank = self.policy.rank(QueuedTask(task, priority, since, deadline, expected))
         else:
             rank = since - priority * AGEING_SECONDS
-        entry = self._tasks[task] = _Entry(
-            rank, priority, expected, need, retries, preemptible, backoff
-        )
+        again = Retries(retries, backoff) if retries else None
+        entry = self._tasks[task] = _Entry(rank, priority, expected, need, again, preemptible)
         if delay:
             self._delay(task, entry, since)
         elif need is None:
@@ -450,10 +447,9 @@ class Scheduler:
         held = list(slot.held)
         over, again, requeued = [], [], []
         for task in (*slot.parked, *held[:started]):
-            entry = self._tasks[task]
             if may_retry and task == self._preempted:
                 requeued.append(task)
-            elif may_retry and entry.retries > 0 and task not in slot.ending:
+            elif may_retry and self.may_retry(task) and task not in slot.ending:
                 again.append(task)
             else:
                 del self._tasks[task]
@@ -486,7 +482,8 @@ class Scheduler:
 
     def may_retry(self, task: int) -> bool:
         """Says whether a task may be run again."""
-        return self._tasks[task].retries > 0
+        retries = self._tasks[task].retries
+        return retries is not None and retries.left > 0
 
     def failed(self, worker: int, task: int, now: float) -> float:
         """A worker is done with a task that is to be run again, as ``may_retry`` allows.
@@ -501,9 +498,8 @@ class Scheduler:
 
     def _try_again(self, task: int, entry: _Entry, now: float) -> float:
         """Queues a task again, by its rank in its old place, once it has waited; returns when."""
-        wait = retry_wait(entry.backoff, entry.tried, self.chance()) if entry.backoff else 0.0
-        entry.retries -= 1
-        entry.tried += 1
+        assert entry.retries is not None
+        wait = entry.retries.use(self.chance())
         entry.worker = None
         self.preemptible.discard(task)
         self.retried += 1

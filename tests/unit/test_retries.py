@@ -3,13 +3,14 @@
 Here in simulated time, and in mode inline; ``tests/browser/test_resilience.py`` has real workers.
 """
 
+import asyncio
 import os
 from random import Random
 from typing import Any
 
 import pytest
 
-from pyworkers import BrokenWorkerPool, PayloadError, WorkerPool
+from pyworkers import BrokenWorkerPool, ModeError, PayloadError, WorkerPool
 from pyworkers._backoff import (
     MAX_RETRY_SECONDS,
     as_error_types,
@@ -206,6 +207,26 @@ def test_a_pool_that_ends_does_what_it_retries_unless_futures_are_cancelled() ->
     other.shutdown(cancel_futures=True)
     assert later.cancelled()
     assert len(attempts) == 1
+
+
+async def later(value: int) -> int:
+    await asyncio.sleep(0)
+    return value
+
+
+def test_what_was_cancelled_while_it_waited_keeps_nobody_waiting() -> None:
+    """B-06: where this thread itself would have to go on, it is told so at once."""
+
+    async def block(pool: WorkerPool) -> None:
+        with pytest.raises(ModeError, match="use `await future`"):
+            pool.submit(later, 5).result()
+
+    with WorkerPool(mode="inline") as pool:
+        future = pool.submit_with(
+            fail_until, [9, OSError], retries=1, retry_on=OSError, backoff=50.0
+        )
+        assert future.cancel()
+        asyncio.run(block(pool))
 
 
 @pytest.mark.parametrize(
