@@ -1,5 +1,7 @@
 """What a pool does about tasks that fail and workers that go wrong, in every place and mode."""
 
+import pytest
+
 from tests.hubs import Hub
 
 
@@ -36,16 +38,18 @@ def test_a_task_is_run_again_after_an_error_and_after_the_end_of_its_worker(hub:
 
 def test_a_worker_is_replaced_once_its_heap_is_over_the_limit(hub: Hub) -> None:
     """C-03: after the task that made it grow, whose result is there; not after smaller ones."""
+    if hub.place == "webkit" and hub.mode == "shared":
+        pytest.skip("WebKitGTK ends the page when the heap of a worker grows by 60 MB")
     outcome = hub.run(
         """
         def take(mebibytes):
             return len(bytearray(mebibytes << 20)), os.getpid()
         async def take_later(mebibytes):
             return take(mebibytes)
-        async with WorkerPool(1, heap_limit=150 << 20) as pool:
+        async with WorkerPool(1, heap_limit=80 << 20) as pool:
             small = [await pool.submit(take, 1) for _ in range(3)]
-            large = [await pool.submit(take, 160) for _ in range(2)]
-            await pool.submit(take_later, 160)
+            large = [await pool.submit(take, 90) for _ in range(2)]
+            await pool.submit(take_later, 90)
             last = await asyncio.gather(*[pool.submit(take, 1) for _ in range(20)])
             stats = pool.stats()
         try:
@@ -58,7 +62,7 @@ def test_a_worker_is_replaced_once_its_heap_is_over_the_limit(hub: Hub) -> None:
         return pids, sizes, stats.workers_ended, stats.done, stats.lost, why
         """
     )
-    assert outcome[:5] == [[1, 2, 2, 1], 3 + 320 + 20, 3, 26, 0]
+    assert outcome[:5] == [[1, 2, 2, 1], 3 + 180 + 20, 3, 26, 0]
     assert "heap_limit is 1048576" in outcome[5]
 
 
@@ -148,7 +152,7 @@ def test_a_worker_that_hangs_without_a_task_is_noticed_and_replaced(hub: Hub) ->
 
 
 def test_workers_that_run_python_live_however_long_that_takes(hub: Hub) -> None:
-    """B-05: they compute, sleep or await; and what hangs elsewhere is lost, where one can tell."""
+    """B-05: they compute, sleep or await; and what hangs elsewhere is as good as dead."""
     reason, lost = hub.run(
         """
         def compute(seconds):
@@ -156,24 +160,27 @@ def test_workers_that_run_python_live_however_long_that_takes(hub: Hub) -> None:
             while time.monotonic() < end: pass
         async def wait(seconds):
             await asyncio.sleep(seconds)
-        def hang():
+        def hang(runs):
             import js
+            runs.add(0, 1)
             js.Function.new("for (;;);")()
         reason = None
         async with WorkerPool(1, heartbeat=0.5, silence=2.0) as pool:
             await asyncio.gather(*[pool.submit(f, 4) for f in (wait, compute, time.sleep)])
             if pool.mode == "shared":
+                runs = SharedArray(1, "int32", mode=pool.mode)
                 try:
-                    await pool.submit(hang)
+                    await pool.submit_with(hang, [runs], retries=1)
                 except WorkerLost as error:
-                    reason = error.reason
+                    reason = f"{error.reason} in {runs[0]} runs"
             lost = pool.stats().workers_lost
         return reason, lost
         """
     )
     if hub.mode == "shared":
         assert "it gave no sign of life for" in reason
-        assert lost == 1
+        assert "in 2 runs" in reason
+        assert lost == 2
     else:
         assert (reason, lost) == (None, 0)
 
