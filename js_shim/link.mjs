@@ -125,6 +125,11 @@ export class Link {
     this.inboxBytes = inboxBytes;
   }
 
+  /** @returns {number} bytes of the memory of this interpreter */
+  heapBytes() {
+    return this.heap().length;
+  }
+
   /**
    * Sends the first `length` bytes of the mailbox: whole frames, each padded to 8 bytes.
    * @param {number} length

@@ -17,6 +17,7 @@
  *   5 away      1 while who waits on the bell waits for a message, where there is no waitAsync
  *   6 cancel    the task that the worker is to interrupt, by its number; 0 none. The hub stores one
  *               where none stands, the worker takes it by an exchange
+ *   7 pulse     goes on while the worker runs Python, or sleeps in it
  *   16 head, 32 tail, 48 starved    ring from hub to worker, one cache line for each word
  *   64 head, 80 tail, 96 starved    ring from worker to hub
  * then the obituary text, then the bytes of both rings.
@@ -36,6 +37,7 @@ const OBITUARY_LENGTH = 3;
 const CLAIM = 4;
 const AWAY = 5;
 const CANCEL = 6;
+const PULSE = 7;
 const TO_WORKER = 16;
 const TO_HUB = 64;
 const TAIL = 16;
@@ -46,6 +48,9 @@ const DATA = 2048;
 
 /** Bytes of each ring: a power of two, several times the largest frame. */
 export const RING_BYTES = 262_144;
+
+/** A worker that sleeps gives a sign of life so often. */
+const PAUSE_MS = 250;
 
 /**
  * Loads before a wait, a few ns each. Spinning saves a wake-up from Atomics.wait where the other
@@ -318,8 +323,20 @@ export function openChannel(memory, hub, end, port) {
      * @param {number} milliseconds
      */
     pause(milliseconds) {
-      Atomics.wait(words, CANCEL, 0, milliseconds);
+      const end = performance.now() + milliseconds;
+      for (;;) {
+        this.beat();
+        const left = end - performance.now();
+        if (left <= 0) return;
+        if (Atomics.wait(words, CANCEL, 0, Math.min(left, PAUSE_MS)) !== "timed-out") return;
+      }
     },
+    /** The worker runs Python. */
+    beat() {
+      Atomics.add(words, PULSE, 1);
+    },
+    /** @returns {number} a count that goes on while the worker runs Python */
+    pulse: () => Atomics.load(words, PULSE),
     /** @returns {string | undefined} why the worker is gone, undefined while it lives */
     obituary() {
       if (Atomics.load(words, STATE) === 0) return undefined;

@@ -291,6 +291,14 @@ export class RingLink extends Link {
   }
 
   /**
+   * @param {number} peer
+   * @returns {number} a count that goes on while a worker runs Python
+   */
+  pulse(peer) {
+    return /** @type {RingPeer} */ (this.peers.get(peer)).channel.pulse();
+  }
+
+  /**
    * What Pyodide takes for its interrupt buffer: it reads element 0 now and then while Python runs,
    * and stores 0 there. A buffer in shared memory would lose what is stored between the two, so
    * the reading is ours. It takes the task's number: each call from Python into JavaScript reads
@@ -303,6 +311,7 @@ export class RingLink extends Link {
     const link = this;
     return {
       get 0() {
+        channel.beat();
         if (!channel.isInterrupted()) return 0;
         link.taken = channel.interrupted();
         return signal;

@@ -11,9 +11,9 @@ The layers, each of which imports only from those below it::
     _messages, _pickled                            messages between users' code
     _results, _futures, _cancel                    what becomes of a task
     _events, _trace                                what it tells
-    _scheduler, _standby                           pure decisions
-    _policies, _lanes, _scaling, _rate,
-    _statistics, _requests                         what they follow and count
+    _scheduler, _standby, _heartbeat               pure decisions
+    _policies, _lanes, _scaling, _rate, _backoff,
+    _breaker, _statistics, _requests               what they follow and count
     _store, _environment, _mirror                  what outlives a task; what workers find as here
     _arena                                         shared memory
     _codec, _compression                           payloads
@@ -29,6 +29,7 @@ The layers, each of which imports only from those below it::
 from pyworkers import errors, page, task
 from pyworkers._arena import ArenaStatistics
 from pyworkers._boot_report import AssetReport, BootReport, InterpreterReport, boot_report
+from pyworkers._breaker import CircuitBreaker
 from pyworkers._env import Capabilities, capabilities
 from pyworkers._events import Event
 from pyworkers._futures import Future
@@ -43,6 +44,7 @@ from pyworkers._store import Ref
 from pyworkers.errors import (
     ArenaFull,
     BrokenWorkerPool,
+    CircuitOpen,
     ModeError,
     NoHandler,
     PageError,
@@ -65,6 +67,8 @@ __all__ = [
     "BrokenWorkerPool",
     "Capabilities",
     "ChannelStatistics",
+    "CircuitBreaker",
+    "CircuitOpen",
     "Durations",
     "Event",
     "Future",

@@ -23,25 +23,28 @@ from functools import partial
 from typing import Any, Final
 
 from pyworkers import _codec
+from pyworkers._backoff import is_retried
 from pyworkers._boot_report import note_worker
+from pyworkers._breaker import CircuitBreaker
 from pyworkers._cancel import Endings
 from pyworkers._codec import Encoded, Handle
 from pyworkers._env import capabilities
 from pyworkers._events import Outcome
 from pyworkers._functions import Functions, PureCalls, encode_call
 from pyworkers._futures import Future
+from pyworkers._heartbeat import Heartbeats
 from pyworkers._hub import Hub
 from pyworkers._lanes import Need
 from pyworkers._ledger import Ledger, Task
 from pyworkers._output import Output
 from pyworkers._peers import Peers
 from pyworkers._pool_messages import PoolMessages
-from pyworkers._protocol import KEEP, Frame, Kind, WorkerState, check_kind
-from pyworkers._results import chained, remote_error, settle
+from pyworkers._protocol import FULL, KEEP, Frame, Kind, WorkerState, check_kind
+from pyworkers._results import chained, error_of, remote_error, settle
 from pyworkers._scheduler import Scheduler
 from pyworkers._standby import QUIET_SECONDS, Reserve
 from pyworkers._store import Buffers, adopt, check_mode, keep
-from pyworkers.errors import BrokenWorkerPool, PayloadError, ProtocolError, WorkerLost
+from pyworkers.errors import BrokenWorkerPool, CircuitOpen, PayloadError, ProtocolError, WorkerLost
 
 BOOT_TIMEOUT: Final = 120.0
 """Seconds after which a worker that is not ready counts as one that did not start."""
@@ -64,6 +67,8 @@ class Engine:
         grace: seconds that a task which was asked to end has until its worker is ended.
         breaks_on_loss: whether a worker that dies breaks the pool, instead of being replaced.
         standby: how many workers to hold in reserve.
+        wears_out: whether a worker may be used up by what it does.
+        heartbeats: judges whether workers live.
     """
 
     def __init__(
@@ -76,6 +81,8 @@ class Engine:
         grace: float,
         breaks_on_loss: bool,
         standby: int,
+        wears_out: bool,
+        heartbeats: Heartbeats,
     ) -> None:
         self.scheduler = scheduler
         self.name = name
@@ -90,6 +97,8 @@ class Engine:
         self._hub = hub
         self._link = hub.link
         self._breaks_on_loss = breaks_on_loss
+        self._wears_out = wears_out
+        self._heartbeats = heartbeats
         self._refusing = False
         self._warming: dict[int, Future[None]] = {}
         self._pure_calls = PureCalls()
@@ -113,6 +122,9 @@ class Engine:
         delay: float = 0.0,
         pure: bool = False,
         preemptible: bool = False,
+        retry_on: tuple[type[BaseException], ...] = (),
+        backoff: float = 0.0,
+        breaker: CircuitBreaker | None = None,
     ) -> Future[Any]:
         """Encodes and queues a call; what cannot be run fails its future."""
         number = next(_task_numbers)
@@ -135,14 +147,20 @@ class Engine:
         if is_pure and (known := self._pure_calls.find(call, keep)) is not None:
             self.ledger.counts.cached += 1
             return known
+        if breaker is not None:
+            try:
+                self._guard(future, breaker, id)
+            except CircuitOpen as error:
+                future.set_exception(error)
+                return future
         expected = self.functions.seconds.get(id)
         future.is_short = expected is not None and expected < _SHORT_SECONDS
         now = time.monotonic()
         deadline = None if timeout in (None, math.inf) else now + timeout
         self.scheduler.submitted(
-            number, priority, deadline, expected, now, need, delay, retries, preemptible
+            number, priority, deadline, expected, now, need, delay, retries, preemptible, backoff
         )
-        self.tasks[number] = Task(future, id, call, priority, now + delay, keep)
+        self.tasks[number] = Task(future, id, call, priority, now + delay, keep, retry_on)
         if is_pure:
             self._pure_calls.remember(call, keep, future)
         self.dispatch()
@@ -154,6 +172,17 @@ class Engine:
         self._hub.work_inline()
         self._hub.settle()
         return future
+
+    def _guard(self, future: Future[Any], breaker: CircuitBreaker, function: int) -> None:
+        """Has a breaker let a call through, and hear what becomes of it."""
+        key = self.name, function
+        is_trial = breaker.enter(key, self.functions.names[function], time.monotonic())
+
+        def leave(_: object) -> None:
+            succeeded = None if future.cancelled() else future.exception(0) is None
+            breaker.leave(key, succeeded, is_trial, time.monotonic())
+
+        future.add_done_callback(leave)
 
     def warm_up(self) -> Future[None]:
         """Starts all workers; the future is done when all are ready."""
@@ -173,11 +202,13 @@ class Engine:
         """Starts the workers that are waited for, and settles those who wait once all are ready."""
         if not self._warming:
             return
-        missing = self.scheduler.max_workers - len(self.scheduler.workers)
-        if missing > 0:
-            self._hub.remind(time.monotonic() + BOOT_TIMEOUT)
+        now = time.monotonic()
+        if (missing := self.scheduler.startable(now)) > 0:
+            self._hub.remind(now + BOOT_TIMEOUT)
             if self._start(missing):
                 self.dispatch()
+        if self.scheduler.restarts.next_due(now) is not None:
+            return
         if any(w.state is WorkerState.INITIALIZING for w in self.scheduler.workers.values()):
             return
         warm, self._warming = self._warming, {}
@@ -341,6 +372,8 @@ class Engine:
                 self._worker_ready(worker, frame)
             elif kind is Kind.MISSING:
                 self.peers.send_module(frame)
+            elif kind is Kind.PONG:
+                self._heartbeats.heard(worker)
             elif kind is Kind.SETUP_FAILED:
                 self._setup_failed(worker, frame)
             else:
@@ -360,6 +393,8 @@ class Engine:
             self.ledger.worker_ready(worker)
         else:
             self.reserve.worker_ready(worker)
+        if self._heartbeats.every is not None:
+            self._hub.remind(now + self._heartbeats.every)
         if len(frame.payload):
             note_worker(worker, self.peers.decode(frame), (now - created) * 1000)
 
@@ -375,7 +410,7 @@ class Engine:
                 self._abandon(number, "its timeout was over", "timed_out", now)
             self._fail(task, TimeoutError("the task was not done within its timeout"))
         self._end_abandoned(now)
-        due = []
+        due = self._look_for_life(now)
         for slot in list(self.scheduler.workers.values()):
             if slot.number in self.scheduler.workers and slot.state is WorkerState.INITIALIZING:
                 if slot.created + BOOT_TIMEOUT <= now:
@@ -385,15 +420,18 @@ class Engine:
         for worker in self.scheduler.stuck(now):
             self._recall(worker)
         self.scheduler.release(now)
+        if not self.shut_down:
+            self._all_warm()
         for worker in self.scheduler.surplus(now):
             self._end_worker(worker)
         self._end_due = None
         answer_due = self.messages.messenger.tick(now)
         self.dispatch()
         self._hub.settle()
-        release = self.scheduler.next_release()
-        if release is not None:
-            self._hub.remind(release, self)
+        alone = (self.scheduler.next_release(), self.scheduler.restarts.next_due(now))
+        for when in alone:  # there may be no worker that brings this pool back
+            if when is not None:
+                self._hub.remind(when, self)
         if not self.reserve.asleep and (again := self._keep_reserve(now)) is not None:
             due.append(again)
         due += [
@@ -403,12 +441,25 @@ class Engine:
                 self.scheduler.next_stuck(),
                 self.scheduler.next_surplus(),
                 self._endings.next_due(),
-                release,
                 answer_due,
+                *alone,
             )
             if when is not None
         ]
         return min(due, default=None)
+
+    def _look_for_life(self, now: float) -> list[float]:
+        """Ends workers that gave no sign of life; returns when to look again, if ever."""
+        if self._heartbeats.every is None or not self.scheduler.workers:
+            return []
+        look = self._heartbeats.look(now, self.scheduler.workers.values(), self._link.pulse)
+        for worker in look.ask:
+            self.peers.ping(worker)
+        for worker, seconds in look.lost:
+            if worker in self.scheduler.workers:  # the first one may have broken the pool
+                self._lose(worker, f"it gave no sign of life for {seconds:.1f} s")
+        due = self._heartbeats.next_due()
+        return [] if due is None else [due]
 
     def _end_abandoned(self, now: float) -> None:
         """Asks tasks again that shall end, and ends the workers of those that had their time."""
@@ -543,7 +594,14 @@ class Engine:
         if task.preempted and failed:
             self._run_again(worker, number, task)
             return
-        if frame.flags & KEEP:
+        now = time.monotonic()
+        again = failed and bool(task.retry_on) and self._is_retried(number, task, data, buffers)
+        if again:
+            self.ledger.task_retried(task, frame.number)
+            task.since = self.scheduler.failed(worker, number, now)
+            self._waits_again(number, task)
+            self._await_release()
+        elif frame.flags & KEEP:
             # At once: bytes that are still the worker's are freed when it ends.
             store = self.peers.arena_store()
             kept = adopt(self._hub.mode, store, worker, _codec.decode(data))
@@ -554,14 +612,44 @@ class Engine:
             self._hub.after(partial(self._settle_kept, task, data, buffers))
         else:
             self._hub.after(partial(self._settle, task, failed, data, buffers, held))
-        now = time.monotonic()
-        self.ledger.task_finished(worker, task, failed, frame.number, now)
-        self.scheduler.finished(worker, number, now)
-        del self.tasks[number]
-        self._endings.over(number)
+        if not again:
+            self.ledger.task_finished(worker, task, failed, frame.number, now)
+            self.scheduler.finished(worker, number, now)
+            del self.tasks[number]
+            self._endings.over(number)
+        if self._wears_out:
+            self._wear(worker, failed and not task.abandoned, bool(frame.flags & FULL))
         self._next_runs(worker)
-        if self.scheduler.is_used_up(worker):
+
+    def _is_retried(self, number: int, task: Task, data: bytes, buffers: Buffers) -> bool:
+        """Says whether a task that raised is run again."""
+        if task.abandoned or self._refusing or not self.scheduler.may_retry(number):
+            return False
+        return is_retried(error_of(data, buffers), task.retry_on)
+
+    def _wear(self, worker: int, failed: bool, is_full: bool) -> None:
+        """Ends a worker that has done all that it may, once nothing is left to do in it.
+
+        Args:
+            worker: that has finished a task.
+            failed: whether that raised.
+            is_full: whether its heap is over the limit.
+        """
+        scheduler = self.scheduler
+        if failed:
+            scheduler.raised(worker)
+        if is_full:
+            scheduler.use_up(worker)
+        if scheduler.workers[worker].is_over:
+            self._recall(worker)
+        if scheduler.is_used_up(worker):
             self._hub.after(partial(self._retire, worker))
+
+    def _await_release(self) -> None:
+        """Has this pool come back when a task that waits to be run again has waited."""
+        release = self.scheduler.next_release()
+        if release is not None:
+            self._hub.remind(release, self)
 
     def _run_again(self, worker: int, number: int, task: Task) -> None:
         """A task has made room for another; what it raised for that is of no interest."""
@@ -625,7 +713,9 @@ class Engine:
         started = self._recall(worker)
         self._close(worker, reason)
         self.ledger.worker_lost(worker, reason)
-        lost = self.scheduler.worker_lost(worker, reason, started)
+        now = time.monotonic()
+        lost = self.scheduler.worker_lost(worker, reason, started, now=now)
+        self._await_release()
         for number in lost.requeued:
             self._waits_again(number, self.tasks[number])
         for number in lost.started:
@@ -636,6 +726,10 @@ class Engine:
                 self.ledger.task_over(worker, task, "lost")
         if self._breaks_on_loss and not on_purpose and not self.shut_down:
             self.scheduler.broken = f"worker {worker} died: {reason}"
+        elif not on_purpose:
+            self.scheduler.crashed(reason, now)
+            if (due := self.scheduler.restarts.next_due(now)) is not None:
+                self._hub.remind(due, self)
         if self.scheduler.broken is not None and self.broken is None:
             self._break(BrokenWorkerPool(self.scheduler.broken))
         elif self.broken is None and not self.shut_down:

@@ -408,6 +408,8 @@ class Hub:
     def _switch(self, seconds: float) -> None:
         """Waits by stack switching, where the thread cannot block."""
         if self.mode == "inline" and self._waiting:
+            self.tick()  # some may have nothing to wait for any more
+        if self.mode == "inline" and self._waiting:
             time.sleep(seconds)  # until something delayed is due: nobody else could end the wait
             return
         if self.mode == "inline" or not _js.can_block_by_jspi():

@@ -32,6 +32,7 @@ class Task:
         priority: 0 (last) to 10 (first).
         since: when it could run first, in seconds of ``time.monotonic``.
         keep: whether its result stays where workers can read it.
+        retry_on: errors after which it may be run again.
         is_parked: whether it is a coroutine that its worker awaits.
         abandoned: its future is settled; it runs only until it has heard of that.
         preempted: it was asked to end so that another can run, and is run again later.
@@ -43,6 +44,7 @@ class Task:
     priority: int
     since: float
     keep: bool
+    retry_on: tuple[type[BaseException], ...] = ()
     is_parked: bool = False
     abandoned: bool = False
     preempted: bool = False
@@ -105,6 +107,17 @@ class Ledger:
         if "task_done" in self.listeners:
             outcome: Outcome = "failed" if failed else "done"
             self._tell("task_done", worker, task, outcome=outcome, seconds=seconds)
+
+    def task_retried(self, task: Task, seconds: float) -> None:
+        """A task has raised and is going to be run again.
+
+        Args:
+            task: the task.
+            seconds: how long it ran.
+        """
+        self.counts.dropped += 1
+        if not task.is_parked:
+            self.counts.busy += seconds
 
     def task_over(self, worker: int | None, task: Task, outcome: Outcome) -> None:
         """A task is over that has not come to its own end.
@@ -170,6 +183,7 @@ class Ledger:
             cancelled=counts.cancelled,
             timed_out=counts.timed_out,
             lost=counts.lost,
+            retried=scheduler.retried,
             cached=counts.cached,
             preempted=counts.preempted,
             queued=scheduler.queued,

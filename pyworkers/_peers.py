@@ -162,6 +162,10 @@ class Peers:
             flags |= SPILLED
         self._link.send(worker, kind, id, payload, flags, number, epoch)
 
+    def ping(self, worker: int) -> None:
+        """Asks a worker for a sign of life."""
+        self.send(worker, Kind.PING, 0, NOTHING)
+
     def recall(self, worker: int, held: int) -> int | None:
         """Has a worker not start what it has not started.
 

@@ -19,11 +19,14 @@ from collections.abc import (
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from pathlib import Path
+from random import Random
 from types import TracebackType
 from typing import Any, Final, Literal, NoReturn, ParamSpec, Self, TypeVar, overload
 
 from pyworkers import _codec, _js
 from pyworkers._arena import ArenaStatistics
+from pyworkers._backoff import Restarts, RetryOn, as_error_types
+from pyworkers._breaker import CircuitBreaker
 from pyworkers._codec import Encoded, Handle
 from pyworkers._engine import Engine
 from pyworkers._env import Mode, choose_mode, module_source
@@ -31,6 +34,7 @@ from pyworkers._env import capabilities as found_capabilities
 from pyworkers._events import KINDS, EventKind, Listener
 from pyworkers._futures import Future
 from pyworkers._groups import TaskGroup
+from pyworkers._heartbeat import Heartbeats
 from pyworkers._hub import hub_for
 from pyworkers._iterators import Completed, Mapped
 from pyworkers._lanes import Need
@@ -86,9 +90,26 @@ class WorkerPool(Executor):
             before its worker is ended and replaced; 0 means at once.
         max_tasks_per_child: how many tasks a worker runs before it is replaced; a chunk of ``map``
             is one task. None means any number.
+        max_failures_per_child: how many tasks of a worker may raise before it is replaced. None
+            means any number.
+        heap_limit: bytes of memory above which a worker is replaced, once the task that made it so
+            large is over; the memory of an interpreter never shrinks. None means no limit. In mode
+            inline there is none, as tasks run in the caller's own memory.
         on_worker_lost: what a worker that dies by itself means. "replace": its running tasks fail
-            with WorkerLost, and another worker takes its place. "break": the pool is broken, as a
-            ``ProcessPoolExecutor`` is; every pending future and every later submit fails.
+            with WorkerLost, and another worker takes its place; those that die while no task is
+            finished between them are replaced later and later, after up to 5 seconds. "shrink": no
+            other takes its place, and when none is left, the pool is broken. "break": the pool is
+            broken at once, as a ``ProcessPoolExecutor`` is; every pending future and every later
+            submit fails.
+        heartbeat: seconds between two looks at whether workers live, which finds those that hang
+            without having ended; None means that nobody looks. In mode inline there is nothing to
+            look at.
+        silence: seconds without a sign of life after which a worker is ended and replaced, and what
+            it ran is lost; at least two heartbeats. None means three heartbeats for idle workers,
+            and never for those that run a task, as compiled code gives no signs. In mode transfer
+            only idle ones can give any.
+        breaker: has calls of a function that keeps failing fail at once, if they come by ``submit``
+            or ``submit_with``; None means that all are made. A ``map`` ends with its first error.
         policy: which task is first and which worker gets it: "priority", "fifo", "deadline",
             "round_robin", "least_loaded", or a ``Policy``.
         capabilities: how many of the workers have something that not all need to have, such as a
@@ -121,7 +142,12 @@ class WorkerPool(Executor):
         on_output: Output | None = None,
         grace: float = DEFAULT_GRACE,
         max_tasks_per_child: int | None = None,
-        on_worker_lost: Literal["replace", "break"] = "replace",
+        max_failures_per_child: int | None = None,
+        heap_limit: int | None = None,
+        on_worker_lost: Literal["replace", "shrink", "break"] = "replace",
+        heartbeat: float | None = None,
+        silence: float | None = None,
+        breaker: CircuitBreaker | None = None,
         policy: str | Policy = "priority",
         capabilities: Mapping[str, int] | None = None,
         max_pending: int | None = None,
@@ -146,17 +172,31 @@ class WorkerPool(Executor):
             raise ValueError(f"min_workers must be 0 to {max_workers}, not {min_workers}")
         if max_pending is not None and max_pending < 1:
             raise ValueError(f"max_pending must be at least 1, not {max_pending}")
-        for name, seconds in (("idle_timeout", idle_timeout), ("worker_lifetime", worker_lifetime)):
+        for name, seconds in (
+            ("idle_timeout", idle_timeout),
+            ("worker_lifetime", worker_lifetime),
+            ("heartbeat", heartbeat),
+        ):
             if seconds is not None and not seconds > 0:
                 raise ValueError(f"{name} must be more than 0 seconds, not {seconds}")
+        if silence is not None and (heartbeat is None or not silence >= 2 * heartbeat):
+            raise ValueError(f"silence must be at least two heartbeats, not {silence}")
+        _check_breaker(breaker)
         if isinstance(packages, str) or isinstance(modules, str):
             raise ValueError("packages and modules each take a list of names, not a string")
         if not grace >= 0:
             raise ValueError(f"grace must be 0 seconds or more, not {grace}")
-        if max_tasks_per_child is not None and max_tasks_per_child < 1:
-            raise ValueError(f"max_tasks_per_child must be at least 1, not {max_tasks_per_child}")
-        if on_worker_lost not in ("replace", "break"):
-            raise ValueError(f'on_worker_lost must be "replace" or "break", not {on_worker_lost!r}')
+        for name, most in (
+            ("max_tasks_per_child", max_tasks_per_child),
+            ("max_failures_per_child", max_failures_per_child),
+            ("heap_limit", heap_limit),
+        ):
+            if most is not None and most < 1:
+                raise ValueError(f"{name} must be at least 1, not {most}")
+        if on_worker_lost not in ("replace", "shrink", "break"):
+            raise ValueError(
+                f'on_worker_lost must be "replace", "shrink" or "break", not {on_worker_lost!r}'
+            )
         self._mode = choose_mode(mode)
         sources: dict[str, bytes] = {}
         for name in modules:
@@ -168,6 +208,7 @@ class WorkerPool(Executor):
             files or {},
             initializer,
             initargs,
+            None if self._mode == "inline" else heap_limit,
         )
         check_mode(self._mode, setup[2])
         self._places = places(capabilities or {}, max_workers)
@@ -175,15 +216,19 @@ class WorkerPool(Executor):
             self._places = self._places[:1]
             max_workers, min_workers = 1, min(min_workers, 1)
         self._max_pending = max_pending
+        self._breaker = breaker
         self._hub = hub_for(self._mode)
         scheduler = Scheduler(
             max_workers,
             can_take_back=self._mode == "shared",
             max_tasks=max_tasks_per_child,
+            max_failures=max_failures_per_child,
+            restarts=Restarts(on_worker_lost != "shrink"),
             policy=as_policy(policy),
             places=self._places if capabilities else (),
             scaling=Scaling(min_workers, idle_timeout),
             lifetime=worker_lifetime,
+            chance=Random().random,
         )
         self._engine = Engine(
             self._hub,
@@ -194,6 +239,8 @@ class WorkerPool(Executor):
             grace=grace,
             breaks_on_loss=on_worker_lost == "break",
             standby=0 if self._mode == "inline" else standby,
+            heartbeats=Heartbeats(None if self._mode == "inline" else heartbeat, silence),
+            wears_out=any((max_tasks_per_child, max_failures_per_child, heap_limit)),
         )
         _js.route_executors(WorkerPool)
         weakref.finalize(self, self._engine.begin_shutdown, cancel_futures=False)
@@ -283,7 +330,7 @@ class WorkerPool(Executor):
         self._engine.check_open()
         if self._max_pending is not None:
             self._check_room()
-        return self._engine.submit(fn, args, kwargs, DEFAULT_PRIORITY, None)
+        return self._engine.submit(fn, args, kwargs, DEFAULT_PRIORITY, None, breaker=self._breaker)
 
     def submit_with(
         self,
@@ -301,6 +348,9 @@ class WorkerPool(Executor):
         pure: bool = False,
         preemptible: bool = False,
         block: bool = False,
+        retry_on: RetryOn = (),
+        backoff: float = 0.0,
+        breaker: CircuitBreaker | None = None,
     ) -> Future[Any]:
         """Like ``submit``, with a say in how the task is run.
 
@@ -314,8 +364,8 @@ class WorkerPool(Executor):
                 is interrupted if it runs, as by ``future.cancel(running=True)``; None means never.
             keep: whether the result stays where every worker can read it: the future gives a
                 ``Ref`` to it, to be given to other tasks.
-            retries: how many times the task may be run again because its worker died while it ran;
-                only for what may run more than once.
+            retries: how many times the task may be run again because its worker died while it ran,
+                or it raised one of ``retry_on``; only for what may run more than once.
             delay: seconds from now before which the task does not run.
             requires: capabilities that the worker must have.
             affinity: tasks with the same key run in the same worker as long as it lives; None
@@ -327,10 +377,20 @@ class WorkerPool(Executor):
                 worker is free, is interrupted as by ``future.cancel(running=True)`` and run again
                 from its beginning later; only for what may run more than once.
             block: whether to wait for room rather than to raise QueueFull.
+            retry_on: a type of exceptions, or several: a task that raises one is run again, as
+                often as ``retries`` allows; then the last exception is its future's. What cannot
+                be pickled is a PayloadError, and has to be named as that.
+            backoff: seconds to wait before the task is run again for the first time; twice as long
+                each further time, up to 60. Each wait is shortened by chance, to half at the most,
+                so that tasks which failed together do not come back together.
+            breaker: has the call fail with CircuitOpen if calls of its function keep failing; None
+                means the pool's.
 
         Raises:
-            ValueError: the priority, timeout, retries or delay is out of its range, or no worker
-                has such a capability.
+            ValueError: the priority, timeout, retries, delay or backoff is out of its range, no
+                worker has such a capability, or retry_on or backoff is given without retries.
+            TypeError: retry_on has something in it that is no type of exceptions, or breaker is no
+                CircuitBreaker.
             RuntimeError: the pool is shut down.
             BrokenWorkerPool: the pool is broken.
             QueueFull: as many tasks wait as ``max_pending`` allows.
@@ -344,6 +404,12 @@ class WorkerPool(Executor):
             raise ValueError(f"retries must be 0 or more, not {retries}")
         if not 0 <= delay < math.inf:
             raise ValueError(f"delay must be 0 seconds or more, not {delay}")
+        _check_breaker(breaker)
+        errors = as_error_types(retry_on)
+        if not 0 <= backoff < math.inf:
+            raise ValueError(f"backoff must be 0 seconds or more, not {backoff}")
+        if (errors or backoff) and not retries:
+            raise ValueError("retry_on and backoff need retries of at least 1")
         needed = frozenset(requires)
         if unknown := needed - self._places[0]:
             raise ValueError(f"no worker of this pool has the capability {min(unknown)!r}")
@@ -364,6 +430,9 @@ class WorkerPool(Executor):
             delay,
             pure,
             preemptible,
+            errors,
+            backoff,
+            breaker or self._breaker,
         )
 
     async def room(self) -> None:
@@ -599,12 +668,18 @@ class WorkerPool(Executor):
         await self.aclose()
 
 
+def _check_breaker(breaker: object) -> None:
+    if breaker is not None and not isinstance(breaker, CircuitBreaker):
+        raise TypeError(f"breaker must be a CircuitBreaker or None, not {breaker!r}")
+
+
 def _encode_setup(
     packages: Sequence[str],
     sources: dict[str, bytes],
     files: Mapping[str, bytes | str],
     initializer: Callable[..., object] | None,
     initargs: tuple[Any, ...],
+    heap_limit: int | None,
 ) -> Encoded:
     setup: Setup = {
         "packages": list(packages),
@@ -614,6 +689,7 @@ def _encode_setup(
             for name, data in files.items()
         },
         "initializer": None,
+        "heap_limit": heap_limit,
     }
     handles: tuple[Handle, ...] = ()
     if initializer is not None:

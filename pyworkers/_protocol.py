@@ -12,8 +12,9 @@ offset  type    field
 0       u32     length of header and payload in bytes, without padding
 4       u8      kind
 5       u8      flags: TASK priority 0-10; OUTPUT 1 stdout, 2 stderr; bit 6 (KEEP) of a TASK
-                that its result shall be kept, of a RESULT that it is; bit 7 (SPILLED) says
-                that the payload is a table of bulk parts
+                that its result shall be kept, of a RESULT that it is; bit 5 (FULL) of a RESULT
+                or ERROR that the worker is over its heap limit; bit 7 (SPILLED) says that the
+                payload is a table of bulk parts
 6       u16     epoch: TASK when it was sent, for ``Link.claim``; else 0
 8       u32     peer: the number of the worker at the other end of the channel, never reused
 12      u32     id: of the task, modulo 2**32; of a function, or of something kept; of a request,
@@ -38,6 +39,7 @@ HEADER_BYTES: Final = HEADER.size
 MAX_FRAME_BYTES: Final = 65_536
 SPILLED: Final = 0x80
 KEEP: Final = 0x40
+FULL: Final = 0x20
 
 
 class Kind(enum.IntEnum):
@@ -54,6 +56,8 @@ class Kind(enum.IntEnum):
     """The task is not wanted any more; for one that awaits, and so reads frames meanwhile."""
     ENVIRONMENT = 7
     """What the worker shall find as its hub does."""
+    PING = 8
+    """Whether the worker lives; it says PONG once it has done what came before."""
     READY = 16
     RESULT = 17
     ERROR = 18
@@ -70,6 +74,7 @@ class Kind(enum.IntEnum):
     """It does not use it any more."""
     MISSING = 26
     """A task imports a module that the worker lacks, and waits for it; id is where in the arena."""
+    PONG = 27
     CHUNK = 31
     """Piece of a bulk part, either way; the shim puts them together, Python never sees one."""
     POST = 32
@@ -171,6 +176,7 @@ _RUNNING = {
     Kind.RELEASE: WorkerState.BUSY,
     Kind.MISSING: WorkerState.BUSY,
     **_messages(WorkerState.BUSY),
+    Kind.PONG: WorkerState.BUSY,
     Kind.LOST: WorkerState.TERMINATED,
 }
 
@@ -191,6 +197,7 @@ TRANSITIONS: Final[dict[WorkerState, dict[Kind, WorkerState]]] = {
         Kind.RELEASE: WorkerState.IDLE,
         Kind.MISSING: WorkerState.IDLE,
         **_messages(WorkerState.IDLE),
+        Kind.PONG: WorkerState.IDLE,
         Kind.LOST: WorkerState.TERMINATED,
     },
     WorkerState.BUSY: _RUNNING,

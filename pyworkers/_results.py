@@ -46,6 +46,14 @@ def remote_error(value: tuple[bytes, list[Any], str, str]) -> BaseException:
     return chained(error, RemoteTraceback(trace))
 
 
+def error_of(data: bytes, buffers: Buffers) -> BaseException:
+    """Reads the error of a task; one that cannot be read is a PayloadError, whatever is wrong."""
+    try:
+        return remote_error(_codec.decode(data, buffers))
+    except BaseException as error:
+        return chained(PayloadError("the error of the task cannot be read here"), error)
+
+
 def settle(future: Future[Any], failed: bool, data: bytes, buffers: Buffers) -> None:
     """Gives a future what its task returned or raised.
 

@@ -17,10 +17,11 @@ A worker that is over its lifetime is given nothing more, and ends when it has n
 
 import heapq
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
+from pyworkers._backoff import Restarts, Retries
 from pyworkers._lanes import Lane, Lanes, Need
 from pyworkers._policies import AGEING_SECONDS, DEFAULT_PRIORITY, Policy, QueuedTask
 from pyworkers._protocol import WorkerState
@@ -57,6 +58,7 @@ class WorkerSlot:
         capabilities: what it can do that others may not be able to.
         place: which of the places for workers it takes.
         is_over: it gets nothing more, and ends when it holds nothing.
+        failures: how many of its tasks raised, where that matters.
     """
 
     number: int
@@ -73,6 +75,7 @@ class WorkerSlot:
     capabilities: frozenset[str] = frozenset()
     place: int = 0
     is_over: bool = False
+    failures: int = 0
 
 
 @dataclass(slots=True)
@@ -81,7 +84,7 @@ class _Entry:
     priority: int
     expected: float | None
     need: Need | None
-    retries: int = 0
+    retries: Retries | None
     is_preemptible: bool = False
     is_delayed: bool = False
     worker: int | None = None
@@ -119,10 +122,13 @@ class Scheduler:
         max_workers: how many workers may live at a time.
         can_take_back: whether tasks that a worker has not started can be taken back.
         max_tasks: how many tasks a worker runs in its life; None means any number.
+        max_failures: how many of them may raise; None means any number.
+        restarts: says when workers that were lost are replaced.
         policy: says which task is first and which worker gets it.
         places: the capabilities of each worker that there may be; empty if none has any.
         scaling: says how many workers there should be.
         lifetime: seconds after which a worker is given no more tasks; None means never.
+        chance: returns a number from 0 to 1, by which those that wait to be run again differ.
     """
 
     max_workers: int
@@ -132,6 +138,9 @@ class Scheduler:
     places: Sequence[frozenset[str]] = ()
     scaling: Scaling = field(default_factory=Scaling)
     lifetime: float | None = None
+    chance: Callable[[], float] = lambda: 1.0
+    max_failures: int | None = None
+    restarts: Restarts = field(default_factory=Restarts)
     workers: dict[int, WorkerSlot] = field(default_factory=dict)
     broken: str | None = None
     """Why no worker will be started any more; None while all is well."""
@@ -141,6 +150,8 @@ class Scheduler:
     """Whether ``surplus`` names a worker that has just become free."""
     delayed: int = 0
     """How many tasks wait for their time."""
+    retried: int = 0
+    """How many times a task was queued again after it had failed or its worker was lost."""
     preemptible: set[int] = field(default_factory=set)
     """Tasks that workers have which may be made to wait for others of higher priority."""
     _tasks: dict[int, _Entry] = field(default_factory=dict)
@@ -165,6 +176,8 @@ class Scheduler:
     """Workers that hold more than the task that they run."""
     _deadlines: list[tuple[float, int]] = field(default_factory=list)
     _boot_failures: int = 0
+    _done: int = 0
+    """How many tasks workers finished which are gone."""
     _preempted: int | None = None
     """The task that was asked to make room and has not yet."""
 
@@ -200,6 +213,7 @@ class Scheduler:
         delay: float = 0.0,
         retries: int = 0,
         preemptible: bool = False,
+        backoff: float = 0.0,
     ) -> None:
         """A task was submitted.
 
@@ -211,19 +225,20 @@ class Scheduler:
             now: the time.
             need: what it asks of its worker; None means nothing.
             delay: seconds from now before which it does not run.
-            retries: how many times it may be run again because its worker was lost.
+            retries: how many times it may be run again because its worker was lost, or ``failed``
+                says so.
             preemptible: whether ``preempt`` may name it while it runs.
+            backoff: seconds that it waits before it is run again for the first time.
         """
         since = now + delay
         if self._ranks:
             rank = self.policy.rank(QueuedTask(task, priority, since, deadline, expected))
         else:
             rank = since - priority * AGEING_SECONDS
-        entry = self._tasks[task] = _Entry(rank, priority, expected, need, retries, preemptible)
+        again = Retries(retries, backoff) if retries else None
+        entry = self._tasks[task] = _Entry(rank, priority, expected, need, again, preemptible)
         if delay:
-            self.delayed += 1
-            entry.is_delayed = True
-            heapq.heappush(self._delayed, (since, task))
+            self._delay(task, entry, since)
         elif need is None:
             lane = self._main
             lane.waiting += 1
@@ -237,6 +252,11 @@ class Scheduler:
             self._enqueue(task, entry)
         if deadline is not None:
             heapq.heappush(self._deadlines, (deadline, task))
+
+    def _delay(self, task: int, entry: _Entry, until: float) -> None:
+        self.delayed += 1
+        entry.is_delayed = True
+        heapq.heappush(self._delayed, (until, task))
 
     def _enqueue(self, task: int, entry: _Entry) -> None:
         self.queued += 1
@@ -377,12 +397,28 @@ class Scheduler:
     def is_used_up(self, worker: int) -> bool:
         """Says whether a worker has run all the tasks that it may run."""
         slot = self.workers.get(worker)
-        if self.max_tasks is None or slot is None:
+        if slot is None or slot.held or slot.parked:
             return False
-        return slot.taken >= self.max_tasks and not slot.held and not slot.parked
+        return slot.is_over or (self.max_tasks is not None and slot.taken >= self.max_tasks)
+
+    def raised(self, worker: int) -> None:
+        """A task of a worker raised: after too many it gets no more."""
+        slot = self.workers[worker]
+        slot.failures += 1
+        if self.max_failures is not None and slot.failures >= self.max_failures:
+            self._retire(slot)
+
+    def use_up(self, worker: int) -> None:
+        """A worker gets no more tasks."""
+        self._retire(self.workers[worker])
 
     def worker_lost(
-        self, worker: int, reason: str, started: int = 1, may_retry: bool = True
+        self,
+        worker: int,
+        reason: str,
+        started: int = 1,
+        may_retry: bool = True,
+        now: float = 0.0,
     ) -> Lost:
         """A worker is gone.
 
@@ -392,8 +428,10 @@ class Scheduler:
             started: how many of the tasks that it held it had started.
             may_retry: whether those that may be run again are queued again, unless they were asked
                 to end.
+            now: the time.
         """
         slot = self.workers.pop(worker)
+        self._done += slot.tasks_done
         self._is_short = len(self.workers) < self.scaling.min_workers
         if slot.state is WorkerState.INITIALIZING:
             self._starting -= 1
@@ -407,14 +445,12 @@ class Scheduler:
         self._room.pop(worker, None)
         self._ahead.discard(worker)
         held = list(slot.held)
-        over, requeued = [], []
+        over, again, requeued = [], [], []
         for task in (*slot.parked, *held[:started]):
-            entry = self._tasks[task]
             if may_retry and task == self._preempted:
                 requeued.append(task)
-            elif may_retry and entry.retries > 0 and task not in slot.ending:
-                entry.retries -= 1
-                requeued.append(task)
+            elif may_retry and self.may_retry(task) and task not in slot.ending:
+                again.append(task)
             else:
                 del self._tasks[task]
                 over.append(task)
@@ -424,8 +460,54 @@ class Scheduler:
             if (waiting := self._tasks.get(task)) is not None:
                 self.queued -= 1
                 self._enqueue(task, waiting)
+        for task in again:
+            self._try_again(task, self._tasks[task], now)
         self._requeue(requeued)
-        return Lost(over, requeued)
+        return Lost(over, again + requeued)
+
+    def crashed(self, reason: str, now: float) -> None:
+        """The worker that was just lost had ended by itself: its place may stay empty for a while.
+
+        Args:
+            reason: what ended it.
+            now: the time.
+        """
+        self.restarts.lost(now, self._done + sum(w.tasks_done for w in self.workers.values()))
+        if not self.restarts.replaces and self.startable(now) + len(self.workers) == 0:
+            self.broken = self.broken or f"all workers were lost; the last: {reason}"
+
+    def startable(self, now: float) -> int:
+        """Returns how many workers may be started now."""
+        return max(0, self.max_workers - len(self.workers) - self.restarts.empty(now))
+
+    def may_retry(self, task: int) -> bool:
+        """Says whether a task may be run again."""
+        retries = self._tasks[task].retries
+        return retries is not None and retries.left > 0
+
+    def failed(self, worker: int, task: int, now: float) -> float:
+        """A worker is done with a task that is to be run again, as ``may_retry`` allows.
+
+        Returns:
+            When it may be run.
+        """
+        entry = self._tasks[task]
+        self.finished(worker, task, now)
+        self._tasks[task] = entry
+        return self._try_again(task, entry, now)
+
+    def _try_again(self, task: int, entry: _Entry, now: float) -> float:
+        """Queues a task again, by its rank in its old place, once it has waited; returns when."""
+        assert entry.retries is not None
+        wait = entry.retries.use(self.chance())
+        entry.worker = None
+        self.preemptible.discard(task)
+        self.retried += 1
+        if wait:
+            self._delay(task, entry, now + wait)
+        else:
+            self._enqueue(task, entry)
+        return now + wait
 
     def taken_back(self, worker: int, started: int) -> list[int]:
         """The tasks that a worker had not started are queued again, and returned.
@@ -523,7 +605,7 @@ class Scheduler:
         idle, room, tasks = self._idle, self._room, self._tasks
         if self._others or self._keyed or self._chooses:
             self._assign_by_choice(assign, now)
-            return Decision(assign, self._missing())
+            return Decision(assign, self._missing(now))
         lane = self._main
         run, heap = lane.run, lane.heap
         while self.queued and (idle or room):
@@ -547,7 +629,7 @@ class Scheduler:
             self.queued -= 1
             self._give(worker, task, entry, now)
             assign.append((worker, task))
-        return Decision(assign, self._missing())
+        return Decision(assign, self._missing(now))
 
     def _assign_by_choice(self, assign: list[tuple[int, int]], now: float) -> None:
         """Like the loop of ``decide``, where not every worker may run every task."""
@@ -592,14 +674,14 @@ class Scheduler:
             self.preemptible.add(task)
         self._update(slot)
 
-    def _missing(self) -> int:
+    def _missing(self, now: float) -> int:
         """Returns how many workers to start: one for each task that has none to itself."""
         living = len(self.workers)
-        room = self.max_workers - living
-        if room <= 0 or self.broken is not None:
+        if living >= self.max_workers or self.broken is not None:
             return 0
         if not (self.queued or self._ahead or self._is_short):
             return 0
+        room = self.startable(now)
         if self.places:
             waiting = sum(self._shortages().values()) + self._starting
         else:

@@ -39,6 +39,7 @@ class PoolStatistics:
         cancelled: tasks that were taken back or killed.
         timed_out: tasks that were not done within their timeout.
         lost: tasks whose worker died.
+        retried: times that a task was run again, after it had raised or its worker had died.
         cached: calls that were answered by the result of an earlier one.
         preempted: how many times a task made room for another.
         queued: tasks that wait for a worker now.
@@ -61,6 +62,7 @@ class PoolStatistics:
     cancelled: int
     timed_out: int
     lost: int
+    retried: int
     cached: int
     preempted: int
     queued: int
@@ -109,7 +111,7 @@ class Counts:
     finished: int = 0
     """Tasks that workers finished which are gone."""
     dropped: int = 0
-    """Tasks that workers finished though they were cancelled or late."""
+    """Tasks that workers finished though they were cancelled or late, or that are run again."""
     failed: int = 0
     cancelled: int = 0
     timed_out: int = 0

@@ -25,6 +25,7 @@ from pyworkers._channels.heap import HeapLink
 from pyworkers._codec import Handle
 from pyworkers._mirror import Mirror
 from pyworkers._protocol import (
+    FULL,
     HEADER_BYTES,
     KEEP,
     MAX_FRAME_BYTES,
@@ -63,12 +64,14 @@ class Setup(TypedDict):
         modules: the same, below a folder from which modules are imported.
         packages: names or URLs.
         initializer: the pickle of a function, and its arguments.
+        heap_limit: bytes of memory above which a worker shall be replaced; None means never.
     """
 
     files: dict[str, bytes]
     modules: dict[str, bytes]
     packages: list[str]
     initializer: tuple[bytes, tuple[Any, ...]] | None
+    heap_limit: int | None
 
 
 def current_worker() -> "Worker | None":
@@ -101,6 +104,7 @@ class Worker:
         store: what the hub keeps, as seen from here.
         is_apart: whether the hub is another interpreter.
         asked: takes the number of the task that the hub wants interrupted; 0 if there is none.
+        heap_bytes: returns how large this interpreter's memory is, which never shrinks.
         hear: has the hub handle what it was told, where it shares this thread.
     """
 
@@ -111,6 +115,7 @@ class Worker:
         store: ArenaStore | SendingStore,
         is_apart: bool,
         asked: Callable[[], int] = int,
+        heap_bytes: Callable[[], int] = int,
         hear: Callable[[], bool] | None = None,
     ) -> None:
         self.link = link
@@ -129,7 +134,13 @@ class Worker:
             Kind.FORGET: self._forget_object,
             Kind.CANCEL: self._cancel_task,
             Kind.ENVIRONMENT: self._take_over,
+            Kind.PING: self._answer,
         }
+        self._heap_bytes = heap_bytes
+        self._heap_limit: int | None = None
+        self._call = self._call_function
+        self._marks = 0
+        """Flags of each frame that goes out."""
         self._frames: deque[Frame] = deque()
         self.messages = WorkerMessages(
             link,
@@ -212,13 +223,16 @@ class Worker:
     ) -> None:
         if buffers or len(data) > MAX_FRAME_BYTES - HEADER_BYTES:
             payload = _codec.spill(data, buffers, self._put)
-            self.link.send(self.peer, kind, id, payload, SPILLED, number)
+            self.link.send(self.peer, kind, id, payload, SPILLED | self._marks, number)
         else:
-            self.link.send(self.peer, kind, id, data, 0, number)
+            self.link.send(self.peer, kind, id, data, self._marks, number)
 
     def _take_over(self, frame: Frame) -> None:
         assert self.mirror is not None
         self.mirror.take_over(self._decode(frame))
+
+    def _answer(self, _: Frame) -> None:
+        self.link.send(self.peer, Kind.PONG, 0, b"")
 
     def ask(self, question: int, name: str) -> None:
         """Asks the hub for a module; the answer does not come as a frame."""
@@ -230,6 +244,7 @@ class Worker:
         self._setup_began = time.perf_counter()
         try:
             setup: Setup = self._decode(frame)
+            self._heap_limit = setup["heap_limit"]
             write_files(Path.cwd(), setup["files"])
             if setup["modules"]:
                 folder = Path.home() / ".pyworkers-modules"
@@ -273,6 +288,15 @@ class Worker:
             self._send_ready()
 
     def _send_ready(self) -> None:
+        if self._heap_limit is not None:
+            if self._heap_bytes() > self._heap_limit:
+                error = ValueError(
+                    f"heap_limit is {self._heap_limit}, and a worker of this pool has "
+                    f"{self._heap_bytes()} bytes before its first task"
+                )
+                self._send_error(Kind.SETUP_FAILED, 0, error, 0.0)
+                return
+            self._call = self._call_and_measure
         payload = b""
         if self.measured is not None:
             phases, files = self.measured
@@ -387,8 +411,21 @@ class Worker:
         finally:
             _inline.reset(outer)
 
-    def _call(self, function: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _call_function(self, function: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return self._function(function)(*args, **kwargs)
+
+    def _call_and_measure(
+        self, function: int, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        try:
+            return self._call_function(function, args, kwargs)
+        finally:
+            self._measure()
+
+    def _measure(self) -> None:
+        """Has the hub replace this worker if it has grown too large."""
+        if self._heap_limit is not None and self._heap_bytes() > self._heap_limit:
+            self._marks = FULL
 
     def _encode_result(self, task: int, value: Any) -> _codec.Encoded:
         interruptions = self.interruptions
@@ -400,7 +437,10 @@ class Worker:
 
     def _finish(self, task: int, kept: bool, started: float, outcome: Outcome) -> None:
         try:
-            value = outcome()
+            try:
+                value = outcome()
+            finally:
+                self._measure()
         except BaseException as error:
             self._fail(task, error, started)
         else:
@@ -430,7 +470,7 @@ class Worker:
                 return
             inner = [handle.id for handle in handles]
             payload = _codec.encode((*told, inner))[0]
-            self.link.send(self.peer, Kind.RESULT, task, payload, KEEP, seconds)
+            self.link.send(self.peer, Kind.RESULT, task, payload, KEEP | self._marks, seconds)
         else:
             self._send_encoded(Kind.RESULT, task, data, buffers, seconds)
 
@@ -480,10 +520,11 @@ def start(shim: Any) -> Any:
         store = stores["transfer"] = SendingStore()
     link = HeapLink(shim.link, arena is not None)
     if arena is None:
-        _own = Worker(link, peer, store, is_apart=True)
+        _own = Worker(link, peer, store, True, heap_bytes=shim.link.heapBytes)
         _own.interruptions.poll(shim.link.turn, partial(shim.link.interrupted, peer))
     else:
-        _own = Worker(link, peer, store, True, partial(shim.link.interrupted, peer))
+        asked = partial(shim.link.interrupted, peer)
+        _own = Worker(link, peer, store, True, asked, shim.link.heapBytes)
         _own.interruptions.listen()
         shim.interruptBy(SIGNAL)
         pause = partial(shim.link.pause, peer)

@@ -7,6 +7,7 @@
     ├── ProtocolError         a frame or message that its table does not allow: our fault
     ├── PayloadError          a value that cannot be pickled, or not be read back: the task's fault
     ├── ArenaFull             no room in the shared memory (also a MemoryError)
+    ├── CircuitOpen           a call that was not made, as too many like it have failed
     ├── QueueFull             as many tasks or requests wait as allowed (also a queue.Full)
     ├── NoHandler             nobody there handles such messages (also a LookupError)
     ├── PageError             JavaScript in the page that was asked has thrown something
@@ -26,6 +27,7 @@ from concurrent.futures import BrokenExecutor
 __all__ = [
     "ArenaFull",
     "BrokenWorkerPool",
+    "CircuitOpen",
     "ModeError",
     "NoHandler",
     "PageError",
@@ -57,6 +59,26 @@ class PayloadError(PyworkersError, TypeError):
 
 class ArenaFull(PyworkersError, MemoryError):
     """The shared memory has no room; the message says how much is used."""
+
+
+class CircuitOpen(PyworkersError):
+    """A call was not made, because too many calls of its function in a row have failed.
+
+    Args:
+        function: name of the function.
+        seconds: until a call may be tried again.
+    """
+
+    def __init__(self, function: str, seconds: float) -> None:
+        super().__init__(function, seconds)
+        self.function = function
+        self.seconds = seconds
+
+    def __str__(self) -> str:
+        return (
+            f"calls of {self.function} keep failing: the next one may be tried "
+            f"in {self.seconds:.1f} s"
+        )
 
 
 class QueueFull(PyworkersError, queue.Full):

@@ -89,5 +89,8 @@ class Link(Protocol):
     def uninterrupt(self, peer: int) -> None:
         """Takes back what the worker was told to interrupt and has not seen yet."""
 
+    def pulse(self, peer: int) -> int | None:
+        """Returns a count that goes on while a worker runs Python; None where nobody can tell."""
+
     def close(self, peer: int) -> None:
         """Forgets a peer; what it still says is dropped."""

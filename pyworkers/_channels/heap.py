@@ -41,6 +41,7 @@ class HeapLink:
         self._shim_recall = getattr(shim, "recall", None)
         self._shim_interrupt = getattr(shim, "interrupt", None)
         self._shim_uninterrupt = getattr(shim, "uninterrupt", None)
+        self._shim_pulse = getattr(shim, "pulse", None)
         self._shim_close = shim.close
 
     def send(
@@ -93,6 +94,9 @@ class HeapLink:
     def uninterrupt(self, peer: int) -> None:
         if self._shim_uninterrupt is not None:
             self._shim_uninterrupt(peer)
+
+    def pulse(self, peer: int) -> int | None:
+        return int(self._shim_pulse(peer)) if self._shim_pulse is not None else None
 
     def close(self, peer: int) -> None:
         self.flush()

@@ -90,5 +90,8 @@ class MemoryLink:
     def uninterrupt(self, peer: int) -> None:
         pass
 
+    def pulse(self, peer: int) -> int | None:
+        return None
+
     def close(self, peer: int) -> None:
         self._others.pop(peer, None)

@@ -21,8 +21,17 @@ LAYERS: tuple[set[str], ...] = (
     {"_messages", "_pickled"},
     {"_results", "_futures", "_cancel"},
     {"_events", "_trace"},
-    {"_scheduler", "_standby"},
-    {"_lanes", "_policies", "_rate", "_requests", "_scaling", "_statistics"},
+    {"_heartbeat", "_scheduler", "_standby"},
+    {
+        "_backoff",
+        "_breaker",
+        "_lanes",
+        "_policies",
+        "_rate",
+        "_requests",
+        "_scaling",
+        "_statistics",
+    },
     {"_store", "_environment", "_mirror"},
     {"_arena"},
     {"_codec", "_compression"},
@@ -43,6 +52,9 @@ BROWSER_MODULES = {"js", "pyodide", "pyodide_js"}
 
 # Events in, effects out: the clock, the randomness and all I/O are handed to them.
 PURE = {
+    "_backoff",
+    "_breaker",
+    "_heartbeat",
     "_lanes",
     "_policies",
     "_protocol",

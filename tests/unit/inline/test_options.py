@@ -68,7 +68,7 @@ def test_a_timeout_that_is_no_duration_is_refused(pool: WorkerPool, timeout: flo
         ({"modules": "numpy"}, "packages and modules each take a list of names"),
         ({"grace": -1}, "grace must be 0 seconds or more, not -1"),
         ({"max_tasks_per_child": 0}, "max_tasks_per_child must be at least 1, not 0"),
-        ({"on_worker_lost": "cry"}, 'on_worker_lost must be "replace" or "break", not \'cry\''),
+        ({"on_worker_lost": "cry"}, 'on_worker_lost must be "replace", "shrink" or "break", not'),
         ({"mode": "warp"}, "mode must be one of shared, transfer, inline or None, not 'warp'"),
     ],
 )
