@@ -1,92 +1,18 @@
 """The service worker, on a host that sends no headers of its own and may be gone."""
 
 import re
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from os import PathLike
+from contextlib import ExitStack
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
 
 from pyworkers.cli.build import build_site
+from tests.hosts import ISOLATION, Host
 from tests.markdown import named
 
 pytestmark = pytest.mark.timeout(120)
-
-ISOLATION = {
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Embedder-Policy": "require-corp",
-}
-
-
-class Handler(SimpleHTTPRequestHandler):
-    """An ordinary host: files and their types, and the headers that its server was given."""
-
-    server: "Server"
-
-    def do_GET(self) -> None:
-        if self.path.endswith(".html"):
-            # With a 304 the browser would go on using the headers of an earlier answer.
-            del self.headers["If-Modified-Since"]
-        super().do_GET()
-
-    def guess_type(self, path: str | PathLike[str]) -> str:
-        is_script = str(path).endswith((".js", ".mjs"))
-        return "text/javascript" if is_script else super().guess_type(path)
-
-    def end_headers(self) -> None:
-        self.send_header("Cache-Control", "no-cache")
-        for name, value in self.server.headers.items():
-            self.send_header(name, value)
-        super().end_headers()
-
-    def log_message(self, format: str, *args: Any) -> None:
-        self.server.asked.append(self.path)
-
-
-class Server(ThreadingHTTPServer):
-    headers: dict[str, str]
-    asked: list[str]
-
-
-class Host:
-    """A site on a host.
-
-    Attributes:
-        site: its folder.
-        url: without a slash at the end; the same after the host was gone.
-        asked: the paths that browsers have asked for.
-    """
-
-    def __init__(self, site: Path) -> None:
-        self.site = site
-        self.asked: list[str] = []
-        self._port = 0
-
-    def write(self, html: str) -> None:
-        (self.site / "page.html").write_text(
-            f"<!doctype html><meta charset=utf-8><link rel=icon href=data:,>{html}"
-        )
-
-    @contextmanager
-    def up(self, headers: dict[str, str] | None = None) -> Iterator[str]:
-        server = Server(("127.0.0.1", self._port), partial(Handler, directory=str(self.site)))
-        server.daemon_threads = True
-        server.headers = headers or {}
-        server.asked = self.asked
-        self._port = server.server_port
-        self.url = f"http://127.0.0.1:{self._port}"
-        Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        try:
-            yield self.url
-        finally:
-            server.shutdown()
-            server.server_close()
 
 
 @pytest.fixture
