@@ -88,7 +88,7 @@ def build_site(
         snapshot = None
         if url is None:
             tell("snapshot", 0, 1)
-            snapshot = make_snapshot(new, core, archive)
+            snapshot = make_snapshot(new, core, archive, packed=not compress)
             tell("snapshot", 1, 1)
         elsewhere = [] if url is None else [url + name for name in CORE_FILES]
         fill_in(new, [CONFIG_FILE, *elsewhere])
