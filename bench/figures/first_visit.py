@@ -1,9 +1,9 @@
 """Bytes of a first visit.
 
 What travels for a hub and its workers, as `boot_report()` tells: bodies as they are sent,
-compressed where the server has a compressed copy. *core* is Pyodide with its standard library, *snapshot* the
-memory from which interpreters start. The page's own scripts, some 60 KB, are not among them, nor
-are the packages of a program.
+compressed where the server has a compressed copy. *core* is Pyodide with its standard library,
+*snapshot* the memory from which interpreters start. The page's own scripts, some 60 KB, are not
+among them, nor are the packages of a program.
 
 - *plain site*: the same, built without `--compress`.
 """
