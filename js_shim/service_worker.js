@@ -182,19 +182,23 @@ async function keepFiles() {
 
 /**
  * Fetches what was loaded before this worker could see it.
- * @param {string[]} urls
+ * @param {string} page
+ * @param {string[]} resources of it
  */
-async function keepContent(urls) {
+async function keepContent(page, resources) {
   const cache = await caches.open(CONTENT);
   await Promise.all(
-    urls.map(async (url) => {
+    [page, ...resources].map(async (url) => {
       if (files.has(url)) return;
       const request = new Request(url);
       if (await cache.match(request, { ignoreVary: true })) return;
-      const response = await fetch(request);
-      if (isWorthKeeping(request, response)) await cache.put(request, response);
+      // What is missing now was missing before, too.
+      const response = await fetch(request).catch(() => undefined);
+      if (response && isWorthKeeping(request, response)) await cache.put(request, response);
     }),
   );
+  const found = await cache.match(page, { ignoreVary: true });
+  if (!found) throw new Error("its server redirects, or forbids to store it");
 }
 
 /**
@@ -214,7 +218,7 @@ async function configure({ url }, { resources = [], ...wanted }) {
     await scope.registration.unregister();
   } else if (wanted.offline) {
     await keepFiles();
-    await keepContent([pageOf(url), ...resources]);
+    await keepContent(pageOf(url), resources);
   }
   return earlier;
 }

@@ -304,6 +304,13 @@ def test_a_page_for_which_there_is_no_room_works_online(host: Host, visitor: Vis
         assert not [name for name in visitor.caches() if " build " in name]
 
 
+def test_a_page_that_must_not_be_stored_is_not(host: Host, visitor: Visitor) -> None:
+    host.write(html("data-offline"))
+    with host.up({"Cache-Control": "no-store"}):
+        assert visitor.visit(host) == ["transfer", "14"]
+        visitor.wait_for("the page will not work offline: Error: its server redirects, or forbids")
+
+
 def test_a_page_outside_the_folder_of_the_site_is_told_so(tmp_path: Path, visitor: Visitor) -> None:
     build_site(tmp_path / "above" / "site")
     host = Host(tmp_path / "above")
