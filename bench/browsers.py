@@ -7,7 +7,7 @@ from typing import Final
 
 from playwright.sync_api import Browser, Playwright
 
-_FLAGS: Final = [
+FLAGS: Final = [
     "--no-sandbox",
     "--disable-gpu",
     "--disable-quic",
@@ -22,7 +22,7 @@ _FLAGS: Final = [
 def chromium(playwright: Playwright) -> Iterator[Browser]:
     """Starts Chromium: the system's, or else Playwright's own."""
     path = shutil.which("chromium")
-    started = playwright.chromium.launch(executable_path=path, args=_FLAGS)
+    started = playwright.chromium.launch(executable_path=path, args=FLAGS)
     try:
         yield started
     finally:

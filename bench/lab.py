@@ -3,7 +3,10 @@
 Owns the site's folder and how a page is talked to. What a page can do stands in ``pages/page.mjs``.
 """
 
+import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,11 +19,11 @@ ROOT: Final = _HERE.parent
 SITE: Final = ROOT / ".build" / "bench"
 
 
-def build() -> None:
-    """Makes the site, with the pages and the Python files of the benchmarks in it."""
-    shutil.rmtree(SITE, ignore_errors=True)
-    build_site(SITE)
-    pages = SITE / "bench"
+def build(site: Path = SITE, compress: bool = False) -> None:
+    """Makes a site, with the pages and the Python files of the benchmarks in it."""
+    shutil.rmtree(site, ignore_errors=True)
+    build_site(site, compress=compress)
+    pages = site / "bench"
     shutil.copytree(_HERE / "pages", pages)
     for file in (_HERE / "inside").glob("*.py"):
         shutil.copy(file, pages)
@@ -64,6 +67,19 @@ class Tab:
         """Runs Python source in the hub and returns the value of its last expression."""
         return self.ask("exec", source)
 
+    @contextmanager
+    def traced(self) -> Iterator[list[dict[str, Any]]]:
+        """Yields a list that holds Chromium's trace events when the block has ended."""
+        browser = self._page.context.browser
+        assert browser is not None
+        events: list[dict[str, Any]] = []
+        categories = ["toplevel", "disabled-by-default-devtools.timeline"]
+        browser.start_tracing(page=self._page, categories=categories)
+        try:
+            yield events
+        finally:
+            events += json.loads(browser.stop_tracing())["traceEvents"]
+
     def close(self) -> None:
         self._page.close()
 
@@ -86,6 +102,6 @@ class Lab:
         """Returns how much of something there shall be."""
         return quick if self.quick else usual
 
-    def tab(self) -> Tab:
-        """Opens a page. All pages share one HTTP cache."""
-        return Tab(self._context.new_page(), self._url)
+    def tab(self, url: str | None = None) -> Tab:
+        """Opens a page, of another site if its URL is given. All pages share one HTTP cache."""
+        return Tab(self._context.new_page(), url or self._url)

@@ -6,7 +6,7 @@
  * is started.
  */
 
-import { collectSnapshot } from "./snapshot.mjs";
+import { collectSnapshot, verifySnapshot } from "./snapshot.mjs";
 
 /**
  * Where Pyodide's files are.
@@ -15,7 +15,8 @@ import { collectSnapshot } from "./snapshot.mjs";
  * @property {string} packageBaseURL folder of the wheels that the lock file names
  * @property {string} [lock] text of the lock file, if it is known; else it lies beside the wheels
  * @property {string} [archiveURL] of the start archive, the zip of packages that a hub starts with
- * @property {string} [snapshotURL] of a memory snapshot, compressed by gzip
+ * @property {string} [snapshotURL] of a memory snapshot: compressed by gzip, or as it is where it is
+ *   called .memory
  * @property {Host} [host] what a script in Node sees of the machine
  */
 
@@ -152,12 +153,16 @@ async function readScript(response) {
 /**
  * Without a snapshot, interpreters only start more slowly; so what is wrong with it is a warning.
  * @param {Response} response
- * @param {string} which
+ * @param {string} which its URL, or what it is
  * @returns {Promise<Bulk | undefined>}
  */
 export async function readSnapshot(response, which) {
   try {
-    return bulkOf(await collectSnapshot(unpacked(response), allocateBulk));
+    const packed = !which.endsWith(".memory");
+    const pieces = packed ? unpacked(response) : piecesOf(response);
+    const snapshot = await collectSnapshot(pieces, allocateBulk);
+    if (!packed) verifySnapshot(snapshot);
+    return bulkOf(snapshot);
   } catch (error) {
     warn(`the snapshot ${which} is not used`, error);
     return undefined;
@@ -176,7 +181,16 @@ async function* unpacked(response) {
     return;
   }
   const body = /** @type {ReadableStream<BufferSource>} */ (response.body);
-  const reader = body.pipeThrough(new DecompressionStream("gzip")).getReader();
+  yield* piecesOf({ body: body.pipeThrough(new DecompressionStream("gzip")) });
+}
+
+/**
+ * @param {{body: ReadableStream<Uint8Array> | null}} response
+ * @returns {AsyncGenerator<Uint8Array>}
+ */
+async function* piecesOf({ body }) {
+  // Not every browser can iterate over a stream.
+  const reader = /** @type {ReadableStream<Uint8Array>} */ (body).getReader();
   for (;;) {
     const { done, value } = await reader.read();
     if (done) return;

@@ -5,7 +5,7 @@
  * what is in a snapshot.
  */
 
-import { asBulk, readSnapshot } from "./assets.mjs";
+import { asBulk, readSnapshot, warn } from "./assets.mjs";
 import { makeSnapshot } from "./boot.mjs";
 import { PROTOCOL_VERSION } from "./protocol.mjs";
 import { checksum } from "./snapshot.mjs";
@@ -101,12 +101,20 @@ export async function runMaker({ key, assets, archive, port }) {
     let snapshot;
     if (lock) {
       const made = await makeSnapshot(assets, archive);
-      const cache = await caches.open(CACHE);
-      for (const old of await cache.keys()) await cache.delete(old);
-      const packed = new Blob([made]).stream().pipeThrough(new CompressionStream("gzip"));
-      await cache.put(key, new Response(packed));
+      await keep(key, made).catch((error) => warn("the snapshot is not kept", error));
       snapshot = asBulk(made);
     }
     port.postMessage({ snapshot });
   });
+}
+
+/**
+ * @param {string} key
+ * @param {Uint8Array<ArrayBuffer>} snapshot takes the place of any other
+ */
+async function keep(key, snapshot) {
+  const cache = await caches.open(CACHE);
+  for (const old of await cache.keys()) await cache.delete(old);
+  const packed = new Blob([snapshot]).stream().pipeThrough(new CompressionStream("gzip"));
+  await cache.put(key, new Response(packed));
 }

@@ -7,29 +7,46 @@
 
 import { load } from "./assets.mjs";
 import { open, siteFrom } from "./connection.mjs";
+import { isolate, keepOffline } from "./service.mjs";
 
 export { Channel } from "./channels.mjs";
 export { Connection, PyworkersError } from "./connection.mjs";
 
 /**
+ * What only pages can ask for; undefined leaves it as it is.
+ * @typedef {object} PageOptions
+ * @property {boolean} [offline] have a service worker keep the page and the site, so that it starts
+ *   without a network from the next visit on; false: no more
+ * @property {boolean | "require-corp" | "credentialless"} [isolate] have a service worker isolate the
+ *   page, which is reloaded once for that, where the host does not; false: no more
+ */
+
+/**
  * Starts a hub in a worker. The page's own thread runs no Python.
- * @param {import("./connection.mjs").ConnectOptions} [options]
+ * @param {import("./connection.mjs").ConnectOptions & PageOptions} [options]
  * @returns {Promise<import("./connection.mjs").Connection>}
  */
-export async function connect(options = {}) {
+export async function connect({ offline, isolate: policy, ...options } = {}) {
+  const serviceURL = new URL("./service_worker.js", import.meta.url).href;
+  if (policy !== undefined) await isolate(serviceURL, policy);
   const base = new URL("./pyworkers.json", import.meta.url).href;
   const response = await load(base);
   const workerURL = new URL("./worker.mjs", import.meta.url).href;
   const modules = (options.modules ?? []).map((url) => new URL(url, document.baseURI).href);
-  return open(siteFrom(await response.json(), base), workerURL, { ...options, modules });
+  const site = siteFrom(await response.json(), base);
+  const connection = await open(site, workerURL, { ...options, modules });
+  // Not before: the start is not to wait for it, and what it fetches is in the browser's cache now.
+  if (offline !== undefined) keepOffline(serviceURL, offline);
+  return connection;
 }
 
 /**
  * Runs the `<script type="text/x-pyworkers">` blocks of the document in order, in one hub.
- * @param {DOMStringMap} options the data attributes of the script tag: size, packages, modules
+ * @param {DOMStringMap} options the data attributes of the script tag: size, packages, modules,
+ *   offline, isolate
  * @returns {Promise<import("./connection.mjs").Connection>}
  */
-export async function runBlocks({ size, packages, modules }) {
+export async function runBlocks({ size, packages, modules, offline, isolate: policy }) {
   /** @type {Map<number, Element>} */
   const outputs = new Map();
   const list = (/** @type {string | undefined} */ text) => text?.split(/[\s,]+/).filter(Boolean);
@@ -37,6 +54,8 @@ export async function runBlocks({ size, packages, modules }) {
     ...(size ? { size: Number(size) } : {}),
     packages: list(packages) ?? [],
     modules: list(modules) ?? [],
+    ...(offline === undefined ? {} : { offline: offline !== "off" }),
+    ...(policy === undefined ? {} : { isolate: asPolicy(policy) }),
   });
   const elsewhere = connection.onOutput;
   connection.onOutput = (output) => {
@@ -66,6 +85,9 @@ export async function runBlocks({ size, packages, modules }) {
   }
   return connection;
 }
+
+/** @param {string} value of the attribute data-isolate */
+const asPolicy = (value) => (value === "credentialless" ? value : value !== "off");
 
 /** @returns {HTMLScriptElement[]} */
 const blocks = () => [...document.querySelectorAll("script")].filter(isBlock);

@@ -18,16 +18,17 @@
  * | 13 | length of the memory, in pages |
  * | 14 | length of Pyodide's own header, in bytes |
  * | 15 | number of runs |
- * | from 16 | runs: first page, number of pages |
+ * | 16, 17 | checksum of all that follows |
+ * | from 18 | runs: first page, number of pages |
  *
- * Then come Pyodide's own header, and the pages of all runs. The whole is kept compressed by gzip,
- * whose checksum tells a damaged one.
+ * Then come Pyodide's own header, and the pages of all runs. Where the whole is kept compressed by
+ * gzip, that has a checksum of its own, and tells a damaged one.
  */
 
 const MAGIC = 0x4e535750;
-const FORMAT = 1;
+const FORMAT = 2;
 const PAGE = 4096;
-const HEADER_WORDS = 16;
+const HEADER_WORDS = 18;
 
 /**
  * 64 bits that any changed word changes.
@@ -99,13 +100,15 @@ export function packSnapshot(raw, fresh, buildId, archive) {
   const bytes = new Uint8Array(start + ownHeader.length + used.length * PAGE);
   const words = new Uint32Array(bytes.buffer, 0, start / 4);
   words.set([MAGIC, FORMAT, bytes.length, ...idWords(buildId), ...checksum(archive)]);
-  words.set([memory.length / PAGE, ownHeader.length, runs.length / 2, ...runs], 13);
+  words.set([memory.length / PAGE, ownHeader.length, runs.length / 2], 13);
+  words.set(runs, HEADER_WORDS);
   bytes.set(ownHeader, start);
   let place = start + ownHeader.length;
   for (const [first, count] of runsIn(runs)) {
     bytes.set(memory.subarray(first * PAGE, (first + count) * PAGE), place);
     place += count * PAGE;
   }
+  words.set(checksum(bytes.subarray(4 * HEADER_WORDS)), 16);
   return bytes;
 }
 
@@ -155,6 +158,17 @@ export async function collectSnapshot(pieces, allocate) {
   }
   if (!length || length < whole.length) throw new Error("it is cut short");
   return whole;
+}
+
+/**
+ * Checks that nothing of a snapshot has changed.
+ * @param {Uint8Array} bytes
+ * @throws {Error}
+ */
+export function verifySnapshot(bytes) {
+  const words = snapshotHeader(bytes);
+  const found = checksum(bytes.subarray(4 * HEADER_WORDS));
+  if (found.some((word, index) => word !== words[16 + index])) throw new Error("it is damaged");
 }
 
 /**

@@ -8,11 +8,15 @@ from bench.figures.call_awaited import FIGURE as call_awaited
 from bench.figures.call_blocking import FIGURE as call_blocking
 from bench.figures.call_page import FIGURE as call_page
 from bench.figures.cpu_scaling import FIGURE as cpu_scaling
+from bench.figures.first_visit import FIGURE as first_visit
 from bench.figures.map_throughput import FIGURE as map_throughput
 from bench.figures.memory import FIGURE as memory
 from bench.figures.messages import FIGURE as messages
 from bench.figures.page_frames import FIGURE as page_frames
+from bench.figures.page_start import FIGURE as page_start
+from bench.figures.pools import FIGURE as pools
 from bench.figures.shared_object import FIGURE as shared_object
+from bench.figures.standby import FIGURE as standby
 from bench.figures.start import FIGURE as start
 from bench.figures.submit_throughput import FIGURE as submit_throughput
 
@@ -30,7 +34,11 @@ FIGURES: Final[dict[str, Figure]] = {
         cpu_scaling,
         page_frames,
         start,
+        standby,
+        page_start,
+        first_visit,
         memory,
+        pools,
     )
 }
 """In the order in which they are measured and shown."""

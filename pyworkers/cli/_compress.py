@@ -15,7 +15,7 @@ import brotli  # type: ignore[import-untyped]
 
 from ._common import cached
 
-_SUFFIXES: Final = {".js", ".mjs", ".wasm", ".json", ".html", ".css", ".py", ".zip"}
+_SUFFIXES: Final = {".js", ".mjs", ".wasm", ".json", ".html", ".css", ".py", ".zip", ".memory"}
 _WORTHWHILE: Final = 1024  # bytes; what is smaller fits into one packet anyway
 _CACHED_FROM: Final = 1 << 20  # bytes
 # Bytes between two looks at signals and the progress. Flushing there costs nothing: Pyodide's

@@ -4,6 +4,7 @@ A snapshot takes seconds to make, so it is cached by all that it is made of. Wha
 its form, are the shim's business.
 """
 
+import gzip
 import hashlib
 import shutil
 import zipfile
@@ -47,8 +48,12 @@ def make_archive(folder: Path, wheels: Iterable[Wheel]) -> Path:
     return scratch.rename(folder / f"start-{_digest([scratch])[:16]}.zip")
 
 
-def make_snapshot(site: Path, core: Sequence[Path], archive: Path) -> Path | None:
+def make_snapshot(
+    site: Path, core: Sequence[Path], archive: Path, *, packed: bool = True
+) -> Path | None:
     """Make the snapshot of a site whose other files are there; return its path beside `archive`.
+
+    It is compressed by gzip, unless `packed` is false: for hosts that send compressed copies.
 
     Returns None where Node is not installed. Raises BuildError when Node fails.
     """
@@ -59,8 +64,9 @@ def make_snapshot(site: Path, core: Sequence[Path], archive: Path) -> Path | Non
     digest = _digest([*core, *shim, archive])
     folder = cached(f"snapshots/{digest[:32]}", partial(_run_node, node, site, archive))
     (made,) = folder.iterdir()
-    path = archive.with_name(f"snapshot-{_digest([made])[:16]}.bin")
-    shutil.copyfile(made, path)
+    path = archive.with_name(f"snapshot-{_digest([made])[:16]}.{'bin' if packed else 'memory'}")
+    content = made.read_bytes()
+    path.write_bytes(content if packed else gzip.decompress(content))
     return path
 
 

@@ -32,6 +32,7 @@ from ._core import (
 )
 from ._lock import make_lock
 from ._resolve import Request, key_of
+from ._service_worker import fill_in
 from ._site import CONFIG_FILE, SiteConfig, check_place, list_files, replacing
 from ._snapshot import make_archive, make_snapshot
 from ._wheels import Target, Wheel, make_own_wheel
@@ -87,8 +88,10 @@ def build_site(
         snapshot = None
         if url is None:
             tell("snapshot", 0, 1)
-            snapshot = make_snapshot(new, core, archive)
+            snapshot = make_snapshot(new, core, archive, packed=not compress)
             tell("snapshot", 1, 1)
+        elsewhere = [] if url is None else [url + name for name in CORE_FILES]
+        fill_in(new, [CONFIG_FILE, *elsewhere])
         if compress:
             files = [new / name for name in list_files(new)]
             add_copies(files, lambda done, total: tell("compressed copies", done, total))

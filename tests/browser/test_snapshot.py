@@ -350,6 +350,52 @@ def test_an_unusable_snapshot_is_a_warning(
     assert reason in warnings
 
 
+@pytest.fixture(scope="module")
+def compressed_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A site for hosts that send compressed copies."""
+    return build_site(tmp_path_factory.mktemp("sites") / "compressed", compress=True)
+
+
+@pytest.mark.parametrize("place", ["chromium", "node"])
+def test_an_uncompressed_snapshot_travels_as_its_brotli_copy(
+    request: pytest.FixtureRequest, compressed_site: Path, place: str
+) -> None:
+    """With 5 MB or less, and is compressed once only."""
+    name = Path(json.loads((compressed_site / "pyworkers.json").read_bytes())["snapshotURL"]).name
+    body = f"""
+{IS_RESTORED}
+travelled = {{asset.name: asset.bytes for asset in boot_report().assets}}
+return [is_restored(), await WorkerPool(1).submit(is_restored), travelled[{name!r}]]
+"""
+    if place == "node":
+        hub = NodeHub(compressed_site, "shared")
+        found = hub.run(body)
+        hub.close()
+        copy = compressed_site / "pyodide" / name
+    else:
+        with serving(compressed_site) as url:
+            found = PageHub(request.getfixturevalue("page"), url, "shared").run(body)
+        copy = compressed_site / "pyodide" / f"{name}.br"
+        assert copy.stat().st_size <= 5_000_000
+    assert found == [True, True, copy.stat().st_size]
+
+
+def test_a_damaged_uncompressed_snapshot_is_a_warning(
+    page: Page, compressed_site: Path, tmp_path: Path
+) -> None:
+    def damage(config: dict[str, Any]) -> None:
+        path = compressed_site / config["snapshotURL"]
+        config["snapshotURL"] = "./damaged.memory"
+        (tmp_path / "site" / "damaged.memory").write_bytes(flipped(path.read_bytes()))
+
+    told: list[str] = []
+    page.on("console", lambda message: told.append(message.text))
+    with serving(variant(compressed_site, tmp_path / "site", damage)) as url:
+        hub = PageHub(page, url, "shared")
+        assert hub.run(in_worker(IS_RESTORED, "is_restored")) is False
+    assert any("damaged.memory is not used: it is damaged" in line for line in told)
+
+
 @pytest.mark.parametrize("name", ["pyodide.asm.wasm", "python_stdlib.zip", "pyodide.mjs"])
 def test_a_missing_asset_is_an_error_that_names_it(
     page: Page, site: Path, tmp_path: Path, name: str

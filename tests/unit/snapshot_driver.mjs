@@ -38,6 +38,9 @@ answer({
     const allocate = (length) => new Uint8Array(new SharedArrayBuffer(length));
     return text(await snapshot.collectSnapshot(inPieces(bytes(data), size), allocate));
   },
+  verify: ({ data }) => {
+    snapshot.verifySnapshot(bytes(data));
+  },
   match: ({ data, buildId, archive }) => {
     snapshot.matchSnapshot(bytes(data), buildId, bytes(archive));
   },

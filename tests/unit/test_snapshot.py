@@ -98,7 +98,7 @@ def test_it_is_collected_from_pieces_of_any_size(shim: NodeHost, size: int) -> N
         (lambda data: b"", "it is cut short"),
         (lambda data: data + b"x", "it is longer than it says"),
         (lambda data: b"x" + data[1:], "it is no snapshot"),
-        (lambda data: data[:4] + b"\x09" + data[5:], "it has form 9, not 1"),
+        (lambda data: data[:4] + b"\x09" + data[5:], "it has form 9, not 2"),
     ],
     ids=["one byte short", "a part of the header", "nothing", "longer", "foreign", "another form"],
 )
@@ -106,6 +106,16 @@ def test_what_is_no_whole_snapshot_is_refused(shim: NodeHost, change: Any, reaso
     data = change(packed(shim, a_memory(2, 8)))
     with pytest.raises(NodeError, match=reason):
         shim.ask("collect", data=text(data), size=1000)
+
+
+def test_a_changed_byte_is_noticed(shim: NodeHost) -> None:
+    data = packed(shim, a_memory(2, 8))
+    shim.ask("verify", data=text(data))
+    for place in (64, 72, len(data) // 2, len(data) - 1):
+        changed = bytearray(data)
+        changed[place] ^= 4
+        with pytest.raises(NodeError, match="it is damaged"):
+            shim.ask("verify", data=text(changed))
 
 
 def test_it_matches_the_parts_that_it_was_made_of(shim: NodeHost) -> None:
