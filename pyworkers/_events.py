@@ -7,8 +7,7 @@ told: the engine has it done when its own state is in order, since a callback ma
 import logging
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 EventKind = Literal["task_started", "task_progress", "task_done", "worker_ready", "worker_lost"]
 Outcome = Literal["done", "failed", "cancelled", "timed_out", "lost"]
@@ -23,8 +22,7 @@ KINDS: Final[tuple[EventKind, ...]] = (
 logger: Final = logging.getLogger("pyworkers")
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):  # which is made several times faster than a frozen dataclass
     """Something that happened in a pool.
 
     Attributes:

@@ -17,7 +17,6 @@ import sys
 import traceback
 from collections.abc import Callable
 from concurrent.futures import CancelledError
-from dataclasses import asdict
 from pathlib import Path
 from types import CodeType
 from typing import Any, Final
@@ -240,7 +239,7 @@ class Page:
             end()
 
     def _happened(self, event: Event) -> None:
-        fields = {name: value for name, value in asdict(event).items() if value is not None}
+        fields = {name: value for name, value in event._asdict().items() if value is not None}
         if event.progress is not None:
             done, total, text = event.progress
             known = {} if total is None else {"total": total}

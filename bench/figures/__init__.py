@@ -12,6 +12,7 @@ from bench.figures.first_visit import FIGURE as first_visit
 from bench.figures.map_throughput import FIGURE as map_throughput
 from bench.figures.memory import FIGURE as memory
 from bench.figures.messages import FIGURE as messages
+from bench.figures.overhead import FIGURE as overhead
 from bench.figures.page_frames import FIGURE as page_frames
 from bench.figures.page_start import FIGURE as page_start
 from bench.figures.pools import FIGURE as pools
@@ -27,6 +28,7 @@ FIGURES: Final[dict[str, Figure]] = {
         call_awaited,
         call_page,
         submit_throughput,
+        overhead,
         map_throughput,
         messages,
         big_argument,
