@@ -15,7 +15,7 @@ from pyworkers._functions import Functions
 from pyworkers._futures import Future
 from pyworkers._hub import Hub
 from pyworkers._scheduler import Scheduler, WorkerSlot
-from pyworkers._statistics import Counts, PoolStatistics, WorkerInfo, durations
+from pyworkers._statistics import Counts, PoolStatistics, WorkerInfo
 
 _VERBOSE: Final = KINDS[:3]
 """What is logged where somebody wants to see everything: the events of tasks."""
@@ -99,7 +99,7 @@ class Ledger:
         if task.abandoned:
             counts.dropped += 1
             return
-        counts.recent.append((now - task.since, seconds))
+        counts.took(now - task.since, seconds)
         if not task.is_parked:
             counts.busy += seconds
         if failed:
@@ -172,6 +172,7 @@ class Ledger:
     def statistics(self) -> PoolStatistics:
         """Returns what has happened so far."""
         counts, scheduler, now = self.counts, self._scheduler, time.monotonic()
+        counts.fold()
         lived = counts.lived + sum(now - slot.created for slot in scheduler.workers.values())
         finished = counts.finished + sum(slot.tasks_done for slot in scheduler.workers.values())
         finished -= counts.dropped
@@ -193,8 +194,8 @@ class Ledger:
             workers_started=counts.workers_started,
             workers_lost=counts.workers_lost,
             workers_ended=counts.workers_ended,
-            waiting=durations(total - seconds for total, seconds in counts.recent),
-            executing=durations(seconds for _, seconds in counts.recent),
+            waiting=counts.waiting.durations(),
+            executing=counts.executing.durations(),
             utilisation=min(1.0, counts.busy / lived) if lived else 0.0,
         )
 

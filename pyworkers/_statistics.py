@@ -1,16 +1,20 @@
-"""What a pool counts, cheaply: totals, and how long the latest tasks waited and ran.
+"""What a pool counts, cheaply: totals, and how long tasks waited and ran.
 
 Owns the counters. Knows nothing of clocks: seconds are handed in. What can be worked out from other
 numbers when somebody asks is not counted.
 """
 
-from collections import deque
+import math
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-RECENT_TASKS: Final = 2048
-"""Times are told of so many of the latest tasks. One tuple is all that each of them costs."""
+_PARTS: Final = 8
+"""A histogram has so many bins between a time and its double: each is at most 13 % wide."""
+
+_FOLD: Final = 1024
+"""Times are put into their bins so many at once: until then each costs no more than a tuple."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,14 +22,20 @@ class Durations:
     """How long something took, in seconds; all 0.0 where nothing did.
 
     Attributes:
-        median: half of all took less.
+        median: half of all took less; this and the next two to the upper end of a bin.
         p90: nine of ten took less.
         p99: 99 of 100 took less.
+        longest: none took longer.
+        mean: the sum of all by their count.
+        histogram: upper ends of bins that are at most 13 % wide, and how many lie in each.
     """
 
     median: float
     p90: float
     p99: float
+    longest: float
+    mean: float
+    histogram: tuple[tuple[float, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +59,8 @@ class PoolStatistics:
         workers_started: how many were started.
         workers_lost: how many died, or were ended with what they ran.
         workers_ended: how many ended because they were idle or old.
-        waiting: how long the latest 2,048 tasks waited from ``submit``, or the end of their delay,
-            to their begin, their way there and back included.
+        waiting: how long tasks that ended by themselves waited from ``submit``, or the end of
+            their delay, to their begin, their way there and back included.
         executing: how long these ran.
         utilisation: share of the workers' lives in which they ran tasks, 0 to 1. Coroutines that
             await count only until they do.
@@ -104,6 +114,56 @@ class WorkerInfo:
     capabilities: frozenset[str]
 
 
+class Histogram:
+    """Counts how long something took."""
+
+    def __init__(self) -> None:
+        self._bins: Counter[int] = Counter()
+        self._sum = 0.0
+        self._longest = 0.0
+
+    def add(self, times: Iterable[float]) -> None:
+        """Counts seconds; what is below 0, as clocks differ, counts as 0."""
+        for seconds in times:
+            if seconds > 0.0:
+                mantissa, exponent = math.frexp(seconds)
+                self._bins[exponent * _PARTS + int((mantissa - 0.5) * 2 * _PARTS)] += 1
+                self._sum += seconds
+                self._longest = max(self._longest, seconds)
+            else:
+                self._bins[_LEAST] += 1
+
+    def durations(self) -> Durations:
+        """Returns what is to be said of what was counted."""
+        bins = [(_upper(bin), count) for bin, count in sorted(self._bins.items())]
+        total = sum(count for _, count in bins)
+        median, p90, p99 = (
+            min(_percentile(bins, share * (total - 1)), self._longest) for share in (0.5, 0.9, 0.99)
+        )
+        mean = self._sum / max(total, 1)
+        return Durations(median, p90, p99, self._longest, mean, tuple(bins))
+
+
+_LEAST: Final = -(10**6)
+"""The bin of 0.0."""
+
+
+def _upper(bin: int) -> float:
+    if bin == _LEAST:
+        return 0.0
+    exponent, part = divmod(bin, _PARTS)
+    return math.ldexp(0.5 + (part + 1) / (2 * _PARTS), exponent)
+
+
+def _percentile(bins: list[tuple[float, int]], rank: float) -> float:
+    below = 0
+    for upper, count in bins:
+        below += count
+        if below > rank:
+            return upper
+    return 0.0
+
+
 @dataclass(slots=True)
 class Counts:
     """What is counted while a pool goes."""
@@ -125,13 +185,19 @@ class Counts:
     """Seconds that workers ran tasks."""
     lived: float = 0.0
     """Seconds that workers lived which are gone."""
-    recent: deque[tuple[float, float]] = field(
-        default_factory=lambda: deque[tuple[float, float]](maxlen=RECENT_TASKS)
-    )
-    """How long tasks took in all, and how long of that they ran."""
+    recent: list[tuple[float, float]] = field(default_factory=list)
+    """How long tasks took in all, and how long of that they ran; not in their bins yet."""
+    waiting: Histogram = field(default_factory=Histogram)
+    executing: Histogram = field(default_factory=Histogram)
 
+    def took(self, total: float, seconds: float) -> None:
+        """A task took so long in all, and ran so long of that."""
+        self.recent.append((total, seconds))
+        if len(self.recent) >= _FOLD:
+            self.fold()
 
-def durations(seconds: Iterable[float]) -> Durations:
-    """Returns what is to be said of some times."""
-    ordered = sorted(max(0.0, second) for second in seconds) or [0.0]
-    return Durations(*(ordered[int(share * (len(ordered) - 1))] for share in (0.5, 0.9, 0.99)))
+    def fold(self) -> None:
+        """Puts the times of the latest tasks into their bins."""
+        self.waiting.add(total - seconds for total, seconds in self.recent)
+        self.executing.add(seconds for _, seconds in self.recent)
+        self.recent.clear()

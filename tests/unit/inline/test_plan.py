@@ -22,7 +22,7 @@ from pyworkers import (
     task,
 )
 from pyworkers._functions import CACHED_CALLS
-from pyworkers._statistics import durations
+from pyworkers._statistics import Histogram
 from tests.unit.inline.tools import closed_pool, gate, in_loop, inverse, log, note, square
 
 pytestmark = pytest.mark.timeout(30)
@@ -307,12 +307,21 @@ async def test_statistics_count_what_became_of_each_task() -> None:
     assert 0 <= stats.utilisation <= 1
 
 
-def test_percentiles_are_those_of_the_latest_tasks() -> None:
-    """C-10"""
-    assert durations([]) == Durations(0.0, 0.0, 0.0)
-    times = [n / 1000 for n in range(1001)]
-    assert durations(reversed(times)) == Durations(0.5, 0.9, 0.99)
-    assert durations([-1e-9]) == Durations(0.0, 0.0, 0.0), "clocks differ"
+def test_times_are_told_by_a_histogram() -> None:
+    """C-10: of all of them, each to the width of a bin."""
+    histogram = Histogram()
+    assert histogram.durations() == Durations(0.0, 0.0, 0.0, 0.0, 0.0, ())
+    histogram.add(n / 1000 for n in range(1000, 0, -1))
+    found = histogram.durations()
+    assert found.longest == 1.0
+    assert found.mean == pytest.approx(0.5005)
+    for told, exact in ((found.median, 0.5), (found.p90, 0.9), (found.p99, 0.99)):
+        assert exact <= told <= exact * 1.13
+    assert sum(count for _, count in found.histogram) == 1000
+    assert [upper for upper, _ in found.histogram] == sorted({u for u, _ in found.histogram})
+    clocks = Histogram()
+    clocks.add([-1e-9, 0.0])
+    assert clocks.durations() == Durations(0.0, 0.0, 0.0, 0.0, 0.0, ((0.0, 2),)), "they differ"
 
 
 def test_events_are_told_in_order_and_after_the_future(pool: WorkerPool) -> None:
