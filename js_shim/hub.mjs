@@ -45,6 +45,9 @@ function detect() {
     cores: inNode
       ? global.process.getBuiltinModule("node:os").availableParallelism()
       : global.navigator?.hardwareConcurrency || 1,
+    memory: inNode
+      ? global.process.getBuiltinModule("node:os").totalmem() / 2 ** 30
+      : (global.navigator?.deviceMemory ?? 0),
   };
 }
 

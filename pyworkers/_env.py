@@ -21,6 +21,7 @@ Mode = Literal["shared", "transfer", "inline"]
 """How tasks reach workers: rings in shared memory, message ports, or not at all."""
 
 _MAX_DEFAULT_WORKERS: Final = 8
+_WORKER_GIB: Final = 0.0625
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +44,8 @@ class Capabilities:
         offscreen_canvas: OffscreenCanvas exists.
         node: this is Node.
         cores: logical processors, as the platform tells.
+        memory: GiB of the machine, as the platform tells; browsers tell of 8 at the most, and some
+            of none: 0.0.
     """
 
     mode: Mode
@@ -58,6 +61,7 @@ class Capabilities:
     offscreen_canvas: bool = False
     node: bool = False
     cores: int = 1
+    memory: float = 0.0
 
     @property
     def can_run_sync(self) -> bool:
@@ -66,8 +70,13 @@ class Capabilities:
 
     @property
     def default_workers(self) -> int:
-        """Size of a pool that names none: one for each core, 8 at the most."""
-        return max(1, min(self.cores, _MAX_DEFAULT_WORKERS))
+        """Size of a pool that names none: one for each core, 8 at the most.
+
+        Fewer where they would take more than a quarter of a small machine's memory, by what
+        workers with some packages take.
+        """
+        room = int(self.memory / 4 / _WORKER_GIB) if self.memory else _MAX_DEFAULT_WORKERS
+        return max(1, min(self.cores, room, _MAX_DEFAULT_WORKERS))
 
 
 def best_mode(found: dict[str, Any]) -> tuple[Mode, str]:

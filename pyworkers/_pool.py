@@ -69,7 +69,8 @@ class WorkerPool(Executor):
     by value.
 
     Args:
-        max_workers: how many workers at the most; None means one for each core, 8 at the most.
+        max_workers: how many workers at the most; None means one for each core, 8
+            at the most, fewer where memory is small.
             In mode inline there is one, whatever is asked for.
         packages: names or wheel URLs that each worker installs before its first task.
         modules: top-level modules or packages that this interpreter can import, to be importable

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pyworkers import BrokenWorkerPool, ModeError, PayloadError, WorkerPool
+from pyworkers import BrokenWorkerPool, Capabilities, ModeError, PayloadError, WorkerPool
 from pyworkers._env import module_source
 from tests.unit.inline.tools import (
     cling,
@@ -189,3 +189,13 @@ def test_a_module_that_is_not_there_has_no_source_to_give_to_workers() -> None:
         module_source("no_such")
     assert list(module_source("textwrap")) == ["textwrap.py"]
     assert "json/decoder.py" in module_source("json")
+
+
+@pytest.mark.parametrize(
+    ("cores", "memory", "size"),
+    [(1, 0.0, 1), (4, 0.0, 4), (16, 8.0, 8), (4, 0.5, 2), (4, 0.25, 1), (2, 16.0, 2)],
+)
+def test_a_pool_is_as_large_as_cores_and_memory_allow(cores: int, memory: float, size: int) -> None:
+    """A-02 C-04"""
+    found = Capabilities(mode="shared", reason="a test", cores=cores, memory=memory)
+    assert found.default_workers == size
