@@ -18,7 +18,8 @@ import { startThread } from "./thread.mjs";
  * @property {SharedArrayBuffer} memory
  * @property {SharedArrayBuffer} hub
  * @property {WebAssembly.Memory} arena
- * @property {MessagePort} [port] for bells, where there is no Atomics.waitAsync
+ * @property {MessagePort} port for memory of a page, and for bells where there is no
+ *   Atomics.waitAsync
  * @typedef {SharedChannel | {port: MessagePort}} Channel
  */
 

@@ -290,8 +290,8 @@ class LocalArena:
         return bytes(part) if frozen else bytearray(part)
 
     def cells(self, offset: int, position: int, length: int, code: str) -> Cells:
-        part = memoryview(self._blocks[offset])[position : position + length]
-        return LocalCells(part.cast(code))  # type: ignore[call-overload]
+        part: Any = memoryview(self._blocks[offset])[position : position + length]
+        return LocalCells(part.cast(code))
 
     def statistics(self) -> ArenaStatistics:
         return ArenaStatistics(

@@ -17,6 +17,7 @@ Whoever encodes one gets it back beside the pickle, and must keep it until the p
 import pickle
 import struct
 import sys
+from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -45,24 +46,24 @@ Put = Callable[[Any], int]
 Take = Callable[[int, int, bool], bytes | bytearray]
 
 
-class Handle:
+class Handle(ABC):
     """Something that is pickled by name, and only where somebody keeps it until it is read."""
 
     __slots__ = ()
 
     @property
+    @abstractmethod
     def id(self) -> int:
         """What names it in its store."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def mode(self) -> str:
         """Names its store."""
-        raise NotImplementedError
 
+    @abstractmethod
     def reduced(self) -> tuple[Any, ...]:
         """Returns what ``__reduce__`` does: a function and arguments that find it again."""
-        raise NotImplementedError
 
     def __reduce__(self) -> tuple[Any, ...]:
         if _handles is None:
@@ -82,7 +83,7 @@ _handles: list[Handle] | None = None
 
 @contextmanager
 def _collecting() -> Iterator[list[Handle]]:
-    global _handles  # noqa: PLW0603
+    global _handles  # noqa: PLW0603 - pickle calls ``__reduce__`` with no way to hand it in
     outer, _handles = _handles, []
     try:
         yield _handles
@@ -93,9 +94,8 @@ def _collecting() -> Iterator[list[Handle]]:
 def view(buffer: Any, format: str, shape: tuple[int, ...]) -> memoryview:
     """Returns a view of bytes as items of a format, in rows."""
     flat: Any = memoryview(buffer)
-    if 0 in shape:  # which cast refuses
-        return flat.cast("B").cast(format)  # type: ignore[no-any-return]
-    return flat.cast("B").cast(format, shape)  # type: ignore[no-any-return]
+    rows: memoryview = flat.cast("B").cast(format, *([] if 0 in shape else [shape]))
+    return rows  # without a shape where a length is 0, which cast refuses
 
 
 def _array(typecode: str, buffer: Any) -> "array[Any]":

@@ -111,7 +111,7 @@ _default_mode: Mode | None = None
 
 def set_default_mode(requested: str | None) -> Mode:
     """Has pools that name no mode use one that is not the best, and returns it."""
-    global _default_mode  # noqa: PLW0603
+    global _default_mode  # noqa: PLW0603 - the interpreter has one page, and so one such mode
     _default_mode = choose_mode(requested)
     return _default_mode
 

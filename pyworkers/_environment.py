@@ -77,8 +77,8 @@ class Environment:
         self._epoch = 0
         self._watcher = _Watcher()
         sys.meta_path.append(self._watcher)
-        # Comparing the mapping itself would decode each entry.
-        self._live: dict[bytes, bytes] = os.environ._data  # type: ignore[attr-defined]
+        # Private to it; comparing the mapping itself would decode each entry.
+        self._live: dict[bytes, bytes] = vars(os.environ)["_data"]
         self._seen: list[Any] = []
         self._modules = 0
         self._entries: dict[Path, tuple[int, tuple[int, int]]] = {}

@@ -213,7 +213,7 @@ class Future(concurrent.futures.Future[T]):
 
     def _value(self) -> T:
         if self._state == FINISHED and self._exception is None:
-            return self._result  # type: ignore[return-value]
+            return self._result  # type: ignore[return-value] # finished, so it is there
         return super().result(0)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
@@ -255,7 +255,7 @@ class Future(concurrent.futures.Future[T]):
             self._exception = exception
             self._state = FINISHED
         if self._done_callbacks:
-            self._invoke_callbacks()  # type: ignore[attr-defined]
+            self._invoke_callbacks()  # type: ignore[attr-defined] # the base class's own
         return True
 
     def add_done_callback(self, fn: Callable[["concurrent.futures.Future[T]"], object]) -> None:

@@ -298,8 +298,9 @@ class Completed(_Stream[Future[T]]):
         self._done: deque[Future[T]] = deque()
         self._waited = list(dict.fromkeys(futures))
         self._missing = len(self._waited)
+        note: Callable[[Any], object] = self._done.append
         for future in self._waited:
-            future.add_done_callback(self._done.append)  # type: ignore[arg-type]
+            future.add_done_callback(note)
 
     def _is_over(self) -> bool:
         return self._missing == 0

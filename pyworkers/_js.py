@@ -36,7 +36,7 @@ class _Broker(NamedTuple):
 def _shim() -> Any:
     """Returns what hub.mjs offers: as ``worker.mjs`` registered it, or from our own copy."""
     try:
-        import _pyworkers_shim  # noqa: PLC0415
+        import _pyworkers_shim  # noqa: PLC0415 - not everywhere
     except ImportError:
         return run_js(hub_script())
     return _pyworkers_shim
@@ -196,7 +196,7 @@ async def install(packages: list[str]) -> None:
             raise ModeError(f"packages cannot be installed here: use pip for {', '.join(missing)}")
         return
     await pyodide_js.loadPackage("micropip", messageCallback=lambda _: None)
-    import micropip  # noqa: PLC0415
+    import micropip  # noqa: PLC0415 - it was loaded just now
 
     await micropip.install(packages)
 
@@ -210,7 +210,7 @@ def route_executors(kind: type[Executor]) -> None:
     """
     if not IN_PYODIDE:
         return
-    from pyodide.webloop import WebLoop  # noqa: PLC0415
+    from pyodide.webloop import WebLoop  # noqa: PLC0415 - only in Pyodide
 
     in_place = WebLoop.run_in_executor
 

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from importlib import invalidate_caches
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from pyworkers import _js
 from pyworkers._arena import SharedArena
@@ -73,7 +73,8 @@ class Mirror:
         sys.argv[:] = told["argv"]
         self._take_over_path(told["path"])
         if warnings.filters != told["filters"]:
-            warnings.filters[:] = told["filters"]  # type: ignore[index]
+            filters: Any = warnings.filters
+            filters[:] = told["filters"]
             with warnings.catch_warnings():  # has modules forget what they have warned of
                 pass
         self._names = told["names"]

@@ -307,8 +307,9 @@ async def run_source(source: str, filename: str, namespace: dict[str, Any]) -> A
     tree = ast.parse(source, filename)
     last: CodeType | None = None
     if tree.body and isinstance(tree.body[-1], ast.Expr):
-        expression = ast.Expression(tree.body.pop().value)  # type: ignore[attr-defined]
-        last = _compile(expression, filename, "eval")
+        shown = tree.body[-1].value
+        del tree.body[-1]
+        last = _compile(ast.Expression(shown), filename, "eval")
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
     code = _compile(tree, filename, "exec")
     namespace["__builtins__"] = builtins

@@ -297,7 +297,7 @@ class SharedArray(_codec.Handle):
         """Copies the whole array into one of numpy's."""
         if copy is False:
             raise ValueError("numpy cannot use shared memory in place: allow it to copy")
-        import numpy  # noqa: PLC0415
+        import numpy  # noqa: PLC0415 - only who has it can ask for this
 
         return numpy.asarray(self.read(), dtype=dtype).reshape(self.shape)
 

@@ -47,7 +47,7 @@ def renew(language: str, folder: str | None) -> None:
         folder: the environment variable PYTHONPATH, one folder; None where it is not set.
     """
     random.seed()
-    logging._startTime = time.time_ns()  # type: ignore[attr-defined]
+    vars(logging)["_startTime"] = time.time_ns()  # %(relativeCreated)d counts from there
     _renew_time_zone()
     _renew_locale(language)
     if folder is not None:

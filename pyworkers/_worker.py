@@ -375,10 +375,11 @@ class Worker:
         self._functions[frame.id] = bytes(self._payload(frame)[0])
 
     def _function(self, id: int) -> Callable[..., Any]:
-        function = self._functions[id]
-        if type(function) is bytes:
-            function = self._functions[id] = _codec.decode(function)
-        return function  # type: ignore[no-any-return]
+        known = self._functions[id]
+        if type(known) is bytes:
+            known = self._functions[id] = _codec.decode(known)
+        function: Callable[..., Any] = known
+        return function
 
     def _run_task(self, frame: Frame) -> None:
         if not self.link.claim(self.peer, frame.epoch):
@@ -504,12 +505,13 @@ def start(shim: Any) -> Any:
     Raises:
         ProtocolError: the shim is of another version.
     """
-    global _own  # noqa: PLW0603
+    global _own  # noqa: PLW0603 - an interpreter becomes a worker once
     _js.check_version(shim.version, PROTOCOL_VERSION)
     peer = shim.peer
     # Pyodide answers 42 in every interpreter, and programs name files by it.
     number = os.getpid() + peer
-    os.getpid = sys.modules[os.name].getpid = lambda: number  # type: ignore[attr-defined]
+    posix: Any = sys.modules[os.name]
+    os.getpid = posix.getpid = lambda: number
     arena = getattr(shim.link, "arena", None)
     store: ArenaStore | SendingStore
     shared = None

@@ -37,6 +37,13 @@ class Named(_codec.Handle):
     def id(self) -> int:
         return self.block.id
 
+    @property
+    def mode(self) -> str:
+        return "shared"
+
+    def reduced(self) -> tuple[Any, ...]:
+        return Block, (self.block.id,)
+
 
 def test_memory_of_a_page_is_lent_once_to_each_worker_that_needs_it() -> None:
     """D-02: also where it is part of something kept; and given up when nobody needs it."""
