@@ -1,7 +1,6 @@
 """Stress of the links, of deaths in the midst of it, of illegal frames, and of long use.
 
-``PYWORKERS_STRESS`` says how many frames the stress of the links shall pass, both ways together;
-``PYWORKERS_STRESS=1000000 scripts/test tests/browser/test_stress.py -k frame`` is the long run.
+``PYWORKERS_STRESS`` says how many frames the stress of the links shall pass, both ways together.
 ``scripts/soak`` is the long run of the last one. ``PYWORKERS_SEED`` is the seed of all of them.
 """
 
@@ -21,7 +20,7 @@ from tests.hubs import Hub
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).with_name("stress")
-FRAMES = int(os.environ.get("PYWORKERS_STRESS", "200000"))
+FRAMES = int(os.environ.get("PYWORKERS_STRESS", "1000000"))
 WORKERS = 4
 DEATHS = 40
 SEED = int(os.environ.get("PYWORKERS_SEED", "2026"))
