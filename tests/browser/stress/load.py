@@ -238,7 +238,7 @@ class Load:
             "settles": len(hub._settles),
             "answering": len(hub._answering),
             "kept": len(store._blocks if memory else store._objects),
-            "forgotten": 0 if memory else len(store._forgotten),
+            "forgotten": len(store._deliveries._forgotten),
             "blocks": memory.blocks if memory else 0,
             **_shim_counts(pool)["left"],
         }
