@@ -14,7 +14,7 @@ from bench.lab import Lab
 from bench.statistics import percentile
 
 _SECOND = """
-from asyncio import sleep
+from asyncio import sleep, timeout
 from time import perf_counter
 from pyworkers import WorkerPool
 import held
@@ -22,11 +22,12 @@ import held
 async def second(reserve):
     async with WorkerPool(2, standby=reserve, modules=["held"]) as pool:
         first = await pool.submit(held.number)
-        while pool.standby < reserve:
-            await sleep(0.02)
-        holder = pool.submit(held.hold, 60)
-        while not holder.running():
-            await sleep(0.01)
+        async with timeout(60):
+            while pool.standby < reserve:
+                await sleep(0.02)  # no event tells of the reserve
+            holder = pool.submit(held.hold, 60)
+            while not holder.running():
+                await sleep(0.01)
         started = perf_counter()
         number = await pool.submit(held.number)
         seconds = perf_counter() - started

@@ -72,7 +72,7 @@ def heap_length() -> int:
 
 def whose_heap() -> tuple[int, int]:
     """Returns who runs this, and the length of its heap."""
-    time.sleep(_NAP_SECONDS)
+    time.sleep(_NAP_SECONDS)  # so that the other worker is asked too
     return os.getpid(), heap_length()
 
 
