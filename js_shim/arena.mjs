@@ -26,6 +26,9 @@
  *     18 blocks      how many blocks are in use
  *     19 peak        the most that 17 ever was
  *     20 allocations, 21 frees, 22 refusals (no room), 23 recoveries (lists made anew)
+ *     24 seats       offset of the table of workers that use primitives, 0 before the first one
+ *     25 watchers    how many waits of the hub's thread are for a primitive: who changes one then
+ *                    rings the hub's bell
  *     48 to 79       first free block of each class; a class holds sizes from 2^n up
  *   data: blocks without gaps, each a multiple of 16 bytes, with a header of 16:
  *     0 size      with its header; the lowest bit is set while the block is in use
@@ -37,6 +40,10 @@
  * valid row of blocks to the next is the store of one word: a block is split by writing the header
  * of its rest and then its own size, joined by storing the sum. So whatever dies while it holds
  * the lock leaves a row that can be walked, with no byte in two blocks.
+ *
+ * A worker takes a seat, a word of the table that holds its number plus 1, before it first uses a
+ * primitive, and loses it when it has ended. So whatever a primitive says of a worker without a
+ * seat, that worker will do nothing about it any more.
  *
  * An owner is the number of a peer, on whose account the block is freed when that peer has ended,
  * or 0 for the hub.
@@ -59,6 +66,8 @@ const ALLOCATIONS = 20;
 const FREES = 21;
 const REFUSALS = 22;
 const RECOVERIES = 23;
+const SEATS = 24;
+const WATCHERS = 25;
 const LISTS = 48;
 const DATA = 320;
 
@@ -77,6 +86,8 @@ const GROWTH = 4 * 2 ** 20;
 /** So many blocks of a list are looked at before a larger class is. */
 const LOOKS = 16;
 const SPINS = 2_000;
+/** So many workers of a hub can use primitives at the same time. */
+const MAX_SEATS = 1_024;
 /** A holder needs microseconds, unless it is not scheduled or has ended; the broker notices that. */
 const PATIENCE_MS = 5_000;
 /** The same for a thread that must not block. */
@@ -163,6 +174,7 @@ export class Arena {
    */
   sweep(peer) {
     this.#release(peer + 1);
+    this.#stand(peer);
     const swept = this.#locked(() => {
       for (const block of this.#blocks()) {
         if (!(this.#word(block / 4) & 1)) continue;
@@ -173,6 +185,77 @@ export class Arena {
       return true;
     });
     return swept ?? false;
+  }
+
+  /**
+   * Takes a seat for this thread's worker, unless it has one.
+   * @throws {Error} all are taken, or there is no room for them
+   */
+  sit() {
+    if (this.self === HUB || this.self >= PAGE) return;
+    const mine = this.self + 1;
+    const first = this.#seats();
+    const { words } = this;
+    for (let i = first; i < first + MAX_SEATS; i++) if (Atomics.load(words, i) === mine) return;
+    for (let i = first; i < first + MAX_SEATS; i++) {
+      if (Atomics.compareExchange(words, i, 0, mine) === 0) return;
+    }
+    throw new Error(`more than ${MAX_SEATS} workers use primitives in shared memory`);
+  }
+
+  /**
+   * @param {number} peer that has once had a seat, HUB, or PAGE
+   * @returns {boolean} whether it may still do something
+   */
+  isSeated(peer) {
+    if (peer === HUB || peer === PAGE) return true;
+    const first = Atomics.load(this.words, SEATS) / 4;
+    this.#reach((first + MAX_SEATS) * 4);
+    for (let i = first; i < first + MAX_SEATS; i++) {
+      if (Atomics.load(this.words, i) === peer + 1) return true;
+    }
+    return false;
+  }
+
+  /** @returns {number} index of the first seat */
+  #seats() {
+    const known = Atomics.load(this.words, SEATS);
+    if (known !== 0) {
+      this.#reach(known + MAX_SEATS * 4);
+      return known / 4;
+    }
+    const made = this.allocate(MAX_SEATS * 4, HUB);
+    if (made === 0) throw new Error("the shared memory has no room for the first primitive");
+    this.bytes(made, MAX_SEATS * 4).fill(0);
+    const other = Atomics.compareExchange(this.words, SEATS, 0, made);
+    if (other === 0) return made / 4;
+    this.hand(made, HUB, this.self);
+    this.free(made);
+    this.#reach(other + MAX_SEATS * 4);
+    return other / 4;
+  }
+
+  /** @param {number} peer that has ended */
+  #stand(peer) {
+    const first = Atomics.load(this.words, SEATS) / 4;
+    if (first === 0) return;
+    this.#reach((first + MAX_SEATS) * 4);
+    for (let i = first; i < first + MAX_SEATS; i++) {
+      Atomics.compareExchange(this.words, i, peer + 1, 0);
+    }
+  }
+
+  /**
+   * Notes that the hub's thread waits for a primitive, or does not any more.
+   * @param {1 | -1} change
+   */
+  watch(change) {
+    Atomics.add(this.words, WATCHERS, change);
+  }
+
+  /** @returns {boolean} whether it does */
+  isWatched() {
+    return Atomics.load(this.words, WATCHERS) > 0;
   }
 
   /**

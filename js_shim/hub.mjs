@@ -13,6 +13,7 @@ import { PortLink } from "./port_link.mjs";
 import { PROTOCOL_VERSION } from "./protocol.mjs";
 import { bellMemory, canWaitAsync, channelMemory, Doorbell, isOpen } from "./ring.mjs";
 import { RingLink } from "./ring_link.mjs";
+import { primitive } from "./sync.mjs";
 
 /** @param {() => unknown} probe */
 function works(probe) {
@@ -64,6 +65,7 @@ class Hub {
     this.canSwitchStacks = pyodide._module.jspiSupported === true;
     this.broker = broker;
     this.Cells = Cells;
+    this.primitive = primitive;
     /** @type {Arena | undefined} */
     this.arena = undefined;
     if (mode === "shared") {

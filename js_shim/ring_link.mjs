@@ -82,6 +82,13 @@ export class RingLink extends Link {
     this.order = [...this.peers];
   }
 
+  /** @returns {import("./ring.mjs").Doorbell} what has the hub look at what is no frame */
+  hubBell() {
+    if (this.end === "hub") return this.ownBell;
+    const [[, { channel }]] = /** @type {[[number, RingPeer]]} */ (this.order);
+    return channel.outgoing.consumer;
+  }
+
   /**
    * The hub sends memory, ahead of the OBJECT frame that will name it.
    * @param {number} peer
@@ -342,19 +349,22 @@ export class RingLink extends Link {
   /**
    * Fills the inbox.
    * @param {number} milliseconds how long to block while nothing is there; 0 only looks
-   * @returns {number} bytes in the inbox; 0 when the time is over, or only a turn of the event
-   *   loop can bring more
+   * @returns {number} bytes in the inbox; 0 when the time is over, only a turn of the event loop can
+   *   bring more, or a primitive has changed while the hub's thread waits for one
    */
   receive(milliseconds) {
+    const { seen } = this;
     let length = this.#drain();
     if (length > 0 || milliseconds <= 0) return length;
+    // What rang was no frame, but perhaps what the caller waits for.
+    if (this.arena.isWatched() && this.seen !== seen) return 0;
     const end = performance.now() + milliseconds;
     for (;;) {
       const left = end - performance.now();
       if (left <= 0 || this.awaited) return 0;
       this.ownBell.wait(this.seen, left);
       length = this.#drain();
-      if (length > 0) return length;
+      if (length > 0 || this.arena.isWatched()) return length;
     }
   }
 

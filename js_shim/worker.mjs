@@ -17,6 +17,7 @@ import { PortLink } from "./port_link.mjs";
 import { checked, PROTOCOL_VERSION } from "./protocol.mjs";
 import { bury, Doorbell } from "./ring.mjs";
 import { RingLink } from "./ring_link.mjs";
+import { primitive } from "./sync.mjs";
 import { entered } from "./thread.mjs";
 
 /** @param {any} pyodide */
@@ -88,7 +89,7 @@ async function runWorker({ peer, assets, channel, archive }, fatal) {
     stopwatch.lap("import");
     const measured = { phases: stopwatch.phases, files: assets.files };
     const version = PROTOCOL_VERSION;
-    const step = start({ link, peer, version, Cells, interruptBy, measured });
+    const step = start({ link, peer, version, Cells, primitive, interruptBy, measured });
     // Where nothing interrupts a function, it can let messages in by switching stacks.
     const canSwitch = link instanceof PortLink && pyodide._module.jspiSupported === true;
     await link.listen(canSwitch ? () => step.callPromising() : step);

@@ -116,14 +116,18 @@ class SharedArena:
         keeper: frees what this interpreter owns and tells how much is in use: a hub's Hub of
             ``js_shim/hub.mjs``, in a worker the arena itself.
         make_cells: makes a Cells of ``js_shim/cells.mjs``.
+        make_primitive: finds a primitive of ``js_shim/sync.mjs``.
         owner: the number of this worker, or HUB.
     """
 
-    def __init__(self, link: Any, keeper: Any, make_cells: Any, owner: int) -> None:
+    def __init__(
+        self, link: Any, keeper: Any, make_cells: Any, make_primitive: Any, owner: int
+    ) -> None:
         self.link = link
         self.shim = link.arena
         self._keeper = keeper
         self._make_cells = make_cells
+        self._make_primitive = make_primitive
         self._owner = owner
 
     def allocate(self, length: int) -> int:
@@ -185,6 +189,15 @@ class SharedArena:
         if code in "qQ":
             return WideCells(cells)
         return FloatCells(cells) if code in "fd" else cells
+
+    def primitive(self, kind: str, offset: int) -> Any:
+        """Returns the shim's object for a primitive.
+
+        Args:
+            kind: its name in ``js_shim/sync.mjs``.
+            offset: of ``allocate``.
+        """
+        return self._make_primitive(self.link, kind, offset)
 
     def statistics(self) -> ArenaStatistics:
         return ArenaStatistics(**self._keeper.statistics().to_py())

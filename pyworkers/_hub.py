@@ -110,7 +110,8 @@ class ThreadStaff:
         shim = self._shim
         if getattr(shim, "arena", None) is None:
             return SendingStore()
-        return ArenaStore(SharedArena(shim.link, shim, shim.Cells.new, HUB), is_hub=True)
+        arena = SharedArena(shim.link, shim, shim.Cells.new, shim.primitive, HUB)
+        return ArenaStore(arena, is_hub=True)
 
     def spawn(self, peer: int, name: str) -> None:
         self._shim.spawn(peer, name, _js.to_uint8array(start_archive()))

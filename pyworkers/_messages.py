@@ -76,6 +76,9 @@ class Message:
 
 Handler = Callable[[Message], Any]
 
+SERVICES: Final[dict[tuple[str, str], Handler]] = {}
+"""Handlers that every channel has of itself, by its name and the message's kind."""
+
 
 class Side(Protocol):
     """How messages travel from one side of a conversation."""
@@ -518,6 +521,7 @@ class Messenger:
         if channel is not None:
             channel.received += 1
             handler = channel.handler(kind)
+        handler = handler or SERVICES.get((name, kind))
         answering.began = time.perf_counter()
         if handler is None:
             self._fail(answering, NoHandler(self.side.name, name, kind))

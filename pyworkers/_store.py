@@ -19,7 +19,7 @@ forget it, it is told.
 import itertools
 import weakref
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from pyworkers import _codec
@@ -230,6 +230,8 @@ class SendingStore:
     """A store without shared memory: the hub keeps the objects, a worker those that it was sent."""
 
     def __init__(self) -> None:
+        self.on_peer_lost: list[Callable[[int], object]] = []
+        """Called with the number of each worker that is gone."""
         self._ids = itertools.count(1)
         self._objects: dict[int, Encoded] = {}
         self._deliveries = _Deliveries()
@@ -269,6 +271,8 @@ class SendingStore:
 
     def peer_lost(self, peer: int) -> None:
         self._deliveries.peer_lost(peer)
+        for call in self.on_peer_lost:
+            call(peer)
 
     def let_go(self, peer: int, task: int) -> tuple[Handle, ...]:
         return ()

@@ -516,7 +516,7 @@ def start(shim: Any) -> Any:
     store: ArenaStore | SendingStore
     shared = None
     if arena is not None:
-        shared = SharedArena(shim.link, arena, shim.Cells.new, peer)
+        shared = SharedArena(shim.link, arena, shim.Cells.new, shim.primitive, peer)
         store = stores["shared"] = ArenaStore(shared, is_hub=False)
     else:
         store = stores["transfer"] = SendingStore()

@@ -8,6 +8,7 @@
     ├── PayloadError          a value that cannot be pickled, or not be read back: the task's fault
     ├── ArenaFull             no room in the shared memory (also a MemoryError)
     ├── CircuitOpen           a call that was not made, as too many like it have failed
+    ├── OwnerDied             the worker that held a lock has ended (also an OSError)
     ├── QueueFull             as many tasks or requests wait as allowed (also a queue.Full)
     ├── NoHandler             nobody there handles such messages (also a LookupError)
     ├── PageError             JavaScript in the page that was asked has thrown something
@@ -30,6 +31,7 @@ __all__ = [
     "CircuitOpen",
     "ModeError",
     "NoHandler",
+    "OwnerDied",
     "PageError",
     "PayloadError",
     "ProtocolError",
@@ -51,6 +53,14 @@ class ModeError(PyworkersError, RuntimeError):
 
 class ProtocolError(PyworkersError):
     """A frame or message that its table does not allow."""
+
+
+class OwnerDied(PyworkersError, OSError):
+    """The worker that held a lock has ended without releasing it.
+
+    What the lock guards may be half changed. It is raised once, by the first attempt to take the
+    lock that finds out; that attempt does not take it, and the lock is free again.
+    """
 
 
 class PayloadError(PyworkersError, TypeError):

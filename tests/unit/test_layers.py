@@ -14,6 +14,7 @@ MODULES = sorted((ROOT / "pyworkers").rglob("*.py"))
 
 # From top to bottom. A subpackage has its place as a whole.
 LAYERS: tuple[set[str], ...] = (
+    {"sync"},
     {"__init__", "_pool", "_shared_array", "_lending", "_page", "_snapshot", "page", "task"},
     {"_engine", "_groups", "_iterators"},
     {"_ledger", "_peers", "_pool_messages", "_page_messages"},

@@ -48,7 +48,7 @@ class Named(_codec.Handle):
 def test_memory_of_a_page_is_lent_once_to_each_worker_that_needs_it() -> None:
     """D-02: also where it is part of something kept; and given up when nobody needs it."""
     link = Lending()
-    arena = SharedArena(link, None, None, HUB)
+    arena = SharedArena(link, None, None, None, HUB)
     found = ArenaStore(arena, is_hub=True)
     first, second = (Named(found.own(arena.add(None, name))) for name in (1, 2))
     ref: Ref[Any] = Ref("shared", Block(16), (), [first, second.block], 1)

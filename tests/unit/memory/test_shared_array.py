@@ -246,7 +246,7 @@ class JavaScriptMemory:
 @pytest.mark.parametrize("name", FLOATS)
 def test_an_element_of_floats_is_a_float(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     shim = JavaScriptMemory()
-    arena = SharedArena(SimpleNamespace(arena=shim), shim, shim.make_cells, HUB)
+    arena = SharedArena(SimpleNamespace(arena=shim), shim, shim.make_cells, None, HUB)
     hub = SimpleNamespace(store=ArenaStore(arena, is_hub=True))
     monkeypatch.setattr(_shared_array, "hub_for", lambda mode: hub)
     made = SharedArray(2, name)

@@ -1,0 +1,18 @@
+/**
+ * The primitives that Python finds in shared memory, by name.
+ *
+ * Owns nothing but their names.
+ */
+
+import { Flag, Lock, Semaphore } from "./locks.mjs";
+
+const PRIMITIVES = Object.freeze({ Lock, RLock: Lock, Semaphore, Flag });
+
+/**
+ * @param {import("./ring_link.mjs").RingLink} link of this thread
+ * @param {keyof typeof PRIMITIVES} kind
+ * @param {number} offset of it in the arena
+ */
+export function primitive(link, kind, offset) {
+  return new PRIMITIVES[kind](link.arena, offset, link.hubBell());
+}

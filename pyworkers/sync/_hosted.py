@@ -1,0 +1,192 @@
+"""Primitives of a hub without shared memory, as its workers reach them: by messages.
+
+Owns both ends of that conversation: the hub acts on its own primitives in a worker's name, and a
+worker asks. Knows nothing of what the operations mean.
+
+What has an answer needs ``await`` in a worker, or a place where a plain function may wait for its
+hub. What has none is posted, and goes through in order. An answer that comes when nobody waits for
+it any more, as its task was cancelled meanwhile, is given back: the worker tells which it was.
+"""
+
+import itertools
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+from weakref import WeakValueDictionary
+
+from pyworkers._env import Mode
+from pyworkers._hub import hub_for
+from pyworkers._messages import SERVICES, DirectChannel, Message
+from pyworkers._store import stores
+from pyworkers._worker import current_worker
+from pyworkers.sync._core import NOT_YET
+from pyworkers.sync._local import LocalCore, LocalPrimitive
+
+_CHANNEL: Final = "pyworkers.sync"
+_REMEMBERED: Final = 1_000
+"""So many answers may be on their way to workers which do not wait any more."""
+
+known: Final[WeakValueDictionary[int, LocalPrimitive]] = WeakValueDictionary()
+"""The primitives of this interpreter, by number."""
+_numbers: Final = itertools.count(1)
+_granted: Final[deque[tuple[int, int]]] = deque(maxlen=_REMEMBERED)
+"""Worker and ticket of the last waits that got what they wanted."""
+
+
+def host(primitive: LocalPrimitive, mode: Mode) -> int:
+    """Makes a primitive known to tasks, as long as it lives; returns its number."""
+    if mode == "transfer":
+        _listen()
+    number = next(_numbers)
+    known[number] = primitive
+    return number
+
+
+def found(number: int) -> LocalPrimitive:
+    """Returns a primitive by its number.
+
+    Raises:
+        LookupError: there is none any more.
+    """
+    try:
+        return known[number]
+    except KeyError:
+        raise LookupError(
+            "the primitive is gone: where the pool is, keep it for as long as workers use it"
+        ) from None
+
+
+def _listen() -> None:
+    if (_CHANNEL, "wait") in SERVICES:
+        return
+    for serve in (_wait, _abandon, _tell, _ask):
+        SERVICES[_CHANNEL, serve.__name__[1:]] = serve
+    hub_for("transfer")
+    store: Any = stores["transfer"]
+    store.on_peer_lost.append(_lost)
+
+
+def _lost(peer: int) -> None:
+    for primitive in list(known.values()):
+        primitive.owner_lost(peer)
+
+
+def _worker_of(message: Message) -> int:
+    assert message.worker is not None
+    return message.worker
+
+
+async def _wait(message: Message) -> int:
+    number, ticket, timeout = message.payload
+    worker = _worker_of(message)
+    outcome = await LocalCore(found(number), worker, hub_for("transfer")).wait_async(timeout)
+    if outcome != NOT_YET:
+        _granted.append((worker, ticket))
+    return outcome
+
+
+def _abandon(message: Message) -> None:
+    number, ticket = message.payload
+    worker = _worker_of(message)
+    if (worker, ticket) in _granted:
+        _granted.remove((worker, ticket))
+        found(number).give_back(worker)
+
+
+def _tell(message: Message) -> None:
+    number, operation, arguments = message.payload
+    if getattr(found(number), operation)(_worker_of(message), *arguments) is False:
+        raise ValueError(f"{operation} was refused")
+
+
+def _ask(message: Message) -> Any:
+    number, operation, arguments = message.payload
+    return getattr(found(number), operation)(_worker_of(message), *arguments)
+
+
+class HostedCore:
+    """A primitive of the hub, as seen by a worker of mode transfer.
+
+    Args:
+        kind: of the primitive.
+        number: of it there.
+    """
+
+    _tickets: Final = itertools.count(1)
+    _depths: Final[dict[int, int]] = {}
+    """How often this worker has taken what is recursive, by number."""
+
+    def __init__(self, kind: str, number: int) -> None:
+        self._is_recursive = kind == "RLock"
+        self._number = number
+
+    @property
+    def _channel(self) -> DirectChannel:
+        worker = current_worker()
+        assert worker is not None
+        channel = worker.messages.channel(_CHANNEL)
+        channel.max_pending = 1_000_000
+        return channel
+
+    def attempt(self, _: float) -> int:
+        return NOT_YET
+
+    def teller(self, operation: str) -> Callable[..., bool]:
+        own = {"again": self._again, "releaseOnce": self._release_once}
+        return own.get(operation) or partial(self._tell, operation)
+
+    def _again(self) -> bool:
+        if self._number not in self._depths:
+            return False
+        self._depths[self._number] += 1
+        return True
+
+    def _release_once(self) -> bool:
+        depth = self._depths.pop(self._number, 0)
+        if depth > 1:
+            self._depths[self._number] = depth - 1
+            return True
+        return depth == 1 and self._tell("release")
+
+    def _tell(self, operation: str, *arguments: Any) -> bool:
+        self._channel.post("tell", (self._number, operation, arguments))
+        return True
+
+    def ask(self, operation: str, *arguments: Any) -> Any:
+        payload = (self._number, operation, arguments)
+        return self._channel.request("ask", payload, timeout=None).result()
+
+    async def ask_async(self, operation: str, *arguments: Any) -> Any:
+        payload = (self._number, operation, arguments)
+        return await self._channel.request("ask", payload, timeout=None)
+
+    def wait(self, timeout: float | None) -> int:
+        channel, ticket = self._channel, next(self._tickets)
+        asked = channel.request("wait", (self._number, ticket, timeout), timeout=None)
+        try:
+            outcome: int = asked.result()
+        except BaseException:
+            asked.cancel()
+            channel.post("abandon", (self._number, ticket))
+            raise
+        return self._got(outcome)
+
+    async def wait_async(self, timeout: float | None) -> int:
+        channel, ticket = self._channel, next(self._tickets)
+        asked = channel.request("wait", (self._number, ticket, timeout), timeout=None)
+        try:
+            outcome: int = await asked
+        except BaseException:
+            asked.cancel()
+            channel.post("abandon", (self._number, ticket))
+            raise
+        return self._got(outcome)
+
+    def _got(self, outcome: int) -> int:
+        if outcome and self._is_recursive:
+            self._depths[self._number] = 1
+        return outcome
+
+    def has_just_taken(self) -> bool:
+        return False

@@ -1,0 +1,272 @@
+"""Primitives in the memory of one interpreter: of a hub without shared memory, and of mode inline.
+
+Owns their state and the order of those who wait. Pure but for futures: nothing here blocks, and
+whoever acts says who it is. The classes have the operations of those in ``js_shim/``, and are found
+by the same names.
+
+Who waits is served in order: what is given back goes to the first who waits, and nobody who
+comes later is faster.
+"""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any, ClassVar, Final
+
+from pyworkers._hub import Hub
+from pyworkers.sync._core import DONE, INHERITED, NOT_YET
+
+
+class _Wait:
+    """A wait of somebody: what came of it, and who is told."""
+
+    __slots__ = ("outcome", "owner", "tell")
+
+    def __init__(self, owner: int, tell: Callable[[], object]) -> None:
+        self.owner = owner
+        self.tell = tell
+        self.outcome = NOT_YET
+
+
+class LocalPrimitive(ABC):
+    """What all of them have in common."""
+
+    is_contended: ClassVar = True
+    """Whether one who gets what it wants leaves less for others."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[_Wait] = deque()
+        self._waits = 0
+
+    @abstractmethod
+    def take(self, owner: int) -> int:
+        """Takes what is wanted, if it can be had: NOT_YET, DONE or INHERITED."""
+
+    def give_back(self, owner: int) -> None:  # noqa: B027 - there may be nothing to undo
+        """Undoes a ``take`` of which its owner has not heard."""
+
+    def owner_lost(self, owner: int) -> None:
+        """A worker is gone; its waits go with it."""
+        self._waiting = deque(wait for wait in self._waiting if wait.owner != owner)
+
+    def attempt(self, owner: int) -> int:
+        """Tries once; NOT_YET, too, where others have waited for longer."""
+        if self.is_contended and self._waiting:
+            return NOT_YET
+        return self.take(owner)
+
+    def begin(self, owner: int, tell: Callable[[], object]) -> _Wait:
+        """Begins a wait, whose ``outcome`` is there when ``tell`` is called."""
+        wait = _Wait(owner, tell)
+        self._waits += 1
+        self._waiting.append(wait)
+        self.serve()
+        return wait
+
+    def end(self, wait: _Wait) -> None:
+        """Ends a wait, whatever came of it."""
+        if wait.outcome == NOT_YET and wait in self._waiting:
+            self._waiting.remove(wait)
+            self.serve()
+
+    def serve(self) -> None:
+        """Gives those who wait, in order, what they can have now."""
+        while self._waiting:
+            wait = self._waiting[0]
+            wait.outcome = self.take(wait.owner)
+            if wait.outcome == NOT_YET:
+                return
+            self._waiting.popleft()
+            wait.tell()
+
+    def counts(self) -> dict[str, int]:
+        return {"waiting": len(self._waiting), "waits": self._waits}
+
+
+class LocalLock(LocalPrimitive):
+    """As ``Lock`` of ``js_shim/locks.mjs``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._owner = -1
+        self._depth = self._takings = self._losses = 0
+        self._was_lost = False
+
+    def take(self, owner: int) -> int:
+        if self._owner != -1:
+            return NOT_YET
+        self._owner, self._depth = owner, 1
+        self._takings += 1
+        lost, self._was_lost = self._was_lost, False
+        return INHERITED if lost else DONE
+
+    def give_back(self, owner: int) -> None:
+        self.release(owner)
+
+    def owner_lost(self, owner: int) -> None:
+        super().owner_lost(owner)
+        if self._owner == owner:
+            self._was_lost = True
+            self._losses += 1
+            self._owner = -1
+        self.serve()
+
+    def again(self, owner: int) -> bool:
+        if self._owner != owner:
+            return False
+        self._depth += 1
+        return True
+
+    def release(self, owner: int) -> bool:
+        if self._owner == -1:
+            return False
+        self._owner = -1
+        self.serve()
+        return True
+
+    def releaseOnce(self, owner: int) -> bool:
+        if self._owner != owner:
+            return False
+        if self._depth == 1:
+            return self.release(owner)
+        self._depth -= 1
+        return True
+
+    def owner(self, owner: int) -> int:
+        return self._owner
+
+    def statistics(self, owner: int) -> dict[str, int]:
+        depth = 0 if self._owner == -1 else self._depth
+        own = {"takings": self._takings, "losses": self._losses, "depth": depth}
+        return self.counts() | own
+
+
+class LocalSemaphore(LocalPrimitive):
+    """As ``Semaphore`` of ``js_shim/locks.mjs``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._value = self._limit = 0
+
+    def initialize(self, owner: int, value: int, limit: int) -> None:
+        self._value, self._limit = value, limit
+
+    def take(self, owner: int) -> int:
+        if self._value == 0:
+            return NOT_YET
+        self._value -= 1
+        return DONE
+
+    def give_back(self, owner: int) -> None:
+        self.release(owner, 1)
+
+    def release(self, owner: int, count: int) -> bool:
+        if self._value > (self._limit or 0x7FFFFFFF) - count:
+            return False
+        self._value += count
+        self.serve()
+        return True
+
+    def statistics(self, owner: int) -> dict[str, int]:
+        return self.counts() | {"value": self._value, "limit": self._limit}
+
+
+class LocalFlag(LocalPrimitive):
+    """As ``Flag`` of ``js_shim/locks.mjs``."""
+
+    is_contended = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._value = False
+
+    def take(self, owner: int) -> int:
+        return DONE if self._value else NOT_YET
+
+    def put(self, owner: int, value: int) -> bool:
+        before, self._value = self._value, bool(value)
+        self.serve()
+        return before
+
+    def toggle(self, owner: int) -> bool:
+        self._value = not self._value
+        self.serve()
+        return self._value
+
+    def isSet(self, owner: int) -> bool:
+        return self._value
+
+    def statistics(self, owner: int) -> dict[str, int]:
+        return self.counts() | {"value": int(self._value)}
+
+
+KINDS: Final[dict[str, type[LocalPrimitive]]] = {
+    "Lock": LocalLock,
+    "RLock": LocalLock,
+    "Semaphore": LocalSemaphore,
+    "Flag": LocalFlag,
+}
+
+
+class LocalCore:
+    """A primitive of this interpreter, as seen by somebody in it.
+
+    Args:
+        primitive: what it is.
+        owner: who acts: number of a worker, or HUB.
+        hub: that pumps while it waits.
+    """
+
+    def __init__(self, primitive: LocalPrimitive, owner: int, hub: Hub) -> None:
+        self.primitive = primitive
+        self._owner = owner
+        self._hub = hub
+
+    def attempt(self, _: float) -> int:
+        return self.primitive.attempt(self._owner)
+
+    def teller(self, operation: str) -> Callable[..., bool]:
+        return partial(getattr(self.primitive, operation), self._owner)
+
+    def ask(self, operation: str, *arguments: Any) -> Any:
+        return getattr(self.primitive, operation)(self._owner, *arguments)
+
+    async def ask_async(self, operation: str, *arguments: Any) -> Any:
+        return self.ask(operation, *arguments)
+
+    def wait(self, timeout: float | None) -> int:
+        wait = self.primitive.begin(self._owner, self._hub.look_again)
+        try:
+            if wait.outcome == NOT_YET:
+                self._hub.wait(lambda: wait.outcome != NOT_YET, timeout)
+        except BaseException:
+            if wait.outcome != NOT_YET:
+                self.primitive.give_back(self._owner)
+            raise
+        finally:
+            self.primitive.end(wait)
+        return wait.outcome
+
+    async def wait_async(self, timeout: float | None) -> int:
+        told = asyncio.get_running_loop().create_future()
+        wait = self.primitive.begin(self._owner, partial(_tell, told))
+        try:
+            if wait.outcome == NOT_YET:
+                await asyncio.wait({told}, timeout=timeout)
+        except BaseException:
+            if wait.outcome != NOT_YET:
+                self.primitive.give_back(self._owner)
+            raise
+        finally:
+            self.primitive.end(wait)
+        return wait.outcome
+
+    def has_just_taken(self) -> bool:
+        return False
+
+
+def _tell(told: "asyncio.Future[None]") -> None:
+    if not told.done():
+        told.set_result(None)

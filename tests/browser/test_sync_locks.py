@@ -1,0 +1,34 @@
+"""X-05 A-04: locks, semaphores and events between hub and workers, in every place and mode."""
+
+from tests.hubs import Hub
+
+SYNC = "from pyworkers.sync import *\n"
+
+
+def run(hub: Hub, body: str, **values: object) -> object:
+    return hub.run(f"from pyworkers import sync\n{body}", **values)
+
+
+def test_a_lock_lets_one_worker_at_a_time_in(hub: Hub) -> None:
+    """A-04: each adds to a list in two steps that must not be mixed; none is lost."""
+    total = hub.run(
+        """
+        from pyworkers.sync import Lock
+        lock = Lock()
+        async def add(lock, n):
+            for _ in range(n):
+                async with lock:
+                    line = task.channel("sum")
+                    await line.request("put", 1 + await line.request("get"))
+        async with WorkerPool(2) as pool:
+            total = 0
+            def put(message):
+                nonlocal total
+                total = message.payload
+            pool.channel("sum").on("put", put)
+            pool.channel("sum").on("get", lambda message: total)
+            await asyncio.gather(*[pool.submit(add, lock, 40) for _ in range(4)])
+            return total
+        """
+    )
+    assert total == 160
