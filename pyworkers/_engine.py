@@ -96,6 +96,7 @@ class Engine:
         self.tasks: dict[int, Task] = {}
         self._hub = hub
         self._link = hub.link
+        self._let_go = hub.store.let_go if hub.mode == "inline" else None
         self._breaks_on_loss = breaks_on_loss
         self._wears_out = wears_out
         self._heartbeats = heartbeats
@@ -125,8 +126,13 @@ class Engine:
         retry_on: tuple[type[BaseException], ...] = (),
         backoff: float = 0.0,
         breaker: CircuitBreaker | None = None,
+        judged: int | None = None,
     ) -> Future[Any]:
-        """Encodes and queues a call; what cannot be run fails its future."""
+        """Encodes and queues a call; what cannot be run fails its future.
+
+        The arguments are those of ``submit_with``, but for ``judged``: number of the function that
+        the breaker judges, None if that is the one which is called.
+        """
         number = next(_task_numbers)
         future: Future[Any] = Future(self._hub, number, self.take_back)
         if self._refusing:
@@ -135,6 +141,7 @@ class Engine:
         if self.broken is not None:
             future.set_exception(self._broken_error())
             return future
+        now = time.monotonic()
         try:
             id = self.functions.register(function)
             call = encode_call(function, id, args, kwargs)
@@ -147,20 +154,28 @@ class Engine:
         if is_pure and (known := self._pure_calls.find(call, keep)) is not None:
             self.ledger.counts.cached += 1
             return known
-        if breaker is not None:
+        if breaker is not None and breaker.circuits:
+            subject = id if judged is None else judged
             try:
-                self._guard(future, breaker, id)
+                name = self.functions.names[subject]
+                is_trial = breaker.enter((self.name, subject), name, now)
             except CircuitOpen as error:
                 future.set_exception(error)
                 return future
+            if is_trial:
+                future.add_done_callback(partial(self._tried, breaker, subject))
+                breaker = None
         expected = self.functions.seconds.get(id)
-        future.is_short = expected is not None and expected < _SHORT_SECONDS
-        now = time.monotonic()
-        deadline = None if timeout in (None, math.inf) else now + timeout
+        if expected is not None and expected < _SHORT_SECONDS:
+            future.is_short = True
+        deadline = None if timeout is None or timeout == math.inf else now + timeout
         self.scheduler.submitted(
             number, priority, deadline, expected, now, need, delay, retries, preemptible, backoff
         )
-        self.tasks[number] = Task(future, id, call, priority, now + delay, keep, retry_on)
+        task = Task(future, id, call, priority, now + delay, keep, retry_on)
+        if breaker is not None:
+            task.breaker, task.judged = breaker, id if judged is None else judged
+        self.tasks[number] = task
         if is_pure:
             self._pure_calls.remember(call, keep, future)
         self.dispatch()
@@ -173,16 +188,17 @@ class Engine:
         self._hub.settle()
         return future
 
-    def _guard(self, future: Future[Any], breaker: CircuitBreaker, function: int) -> None:
-        """Has a breaker let a call through, and hear what becomes of it."""
-        key = self.name, function
-        is_trial = breaker.enter(key, self.functions.names[function], time.monotonic())
+    def _tried(self, breaker: CircuitBreaker, function: int, future: Any) -> None:
+        """Tells a breaker what became of its trial, however that ended."""
+        succeeded = None if future.cancelled() else future.exception(0) is None
+        breaker.leave((self.name, function), succeeded, True, time.monotonic())
 
-        def leave(_: object) -> None:
-            succeeded = None if future.cancelled() else future.exception(0) is None
-            breaker.leave(key, succeeded, is_trial, time.monotonic())
-
-        future.add_done_callback(leave)
+    def _judge(self, task: Task, failed: bool) -> None:
+        """Tells the breaker of a task, before others hear, whether it failed."""
+        breaker = task.breaker
+        assert breaker is not None
+        if failed or breaker.circuits:
+            breaker.leave((self.name, task.judged), not failed, False, time.monotonic())
 
     def warm_up(self) -> Future[None]:
         """Starts all workers; the future is done when all are ready."""
@@ -317,14 +333,14 @@ class Engine:
             softly: whether running tasks are asked to end, and have their grace period.
         """
         self.begin_shutdown(cancel_futures=True)
-        running: list[Future[Any]] = []
+        running: list[Task] = []
         for number, task in list(self.tasks.items()):
             if task.abandoned:
                 continue
             if self._withdraw(number, "cancelled"):
                 task.future.settle_cancelled()
             else:
-                running.append(task.future)
+                running.append(task)
                 self._abandon(number, "the pool was terminated", "cancelled", time.monotonic())
         if not softly:
             for number in self.tasks:
@@ -332,9 +348,8 @@ class Engine:
             self.tasks.clear()
         self._end_if_over()
         self._link.flush()
-        for future in running:
-            error = BrokenWorkerPool("the workers of the pool were ended")
-            self._hub.after(partial(future.set_exception, error))
+        for task in running:
+            self._fail(task, BrokenWorkerPool("the workers of the pool were ended"))
         self._hub.settle()
 
     def handle(self, frame: Frame) -> None:
@@ -590,7 +605,7 @@ class Engine:
         if not task.abandoned:
             self.functions.took(task.function, frame.number)
         data, buffers = self.peers.read(frame)
-        held = self._hub.store.let_go(worker, frame.id)
+        held = self._let_go(worker, frame.id) if self._let_go is not None else ()
         if task.preempted and failed:
             self._run_again(worker, number, task)
             return
@@ -616,10 +631,13 @@ class Engine:
             self.ledger.task_finished(worker, task, failed, frame.number, now)
             self.scheduler.finished(worker, number, now)
             del self.tasks[number]
-            self._endings.over(number)
-        if self._wears_out:
+            if self._endings.tasks:
+                self._endings.over(number)
+        slot = self.scheduler.workers[worker]
+        if self._wears_out and (failed or slot.is_over or not slot.held or frame.flags & FULL):
             self._wear(worker, failed and not task.abandoned, bool(frame.flags & FULL))
-        self._next_runs(worker)
+        if slot.held:
+            self.ledger.task_started(worker, self.tasks[slot.held[0]])
 
     def _is_retried(self, number: int, task: Task, data: bytes, buffers: Buffers) -> bool:
         """Says whether a task that raised is run again."""
@@ -671,6 +689,8 @@ class Engine:
 
     def _settle_with(self, task: Task, value: object) -> None:
         if not task.abandoned:
+            if task.breaker is not None:
+                self._judge(task, False)
             task.future.set_result(value)
         self._end_if_over()
 
@@ -687,7 +707,8 @@ class Engine:
         self, task: Task, failed: bool, data: bytes, buffers: Buffers, held: tuple[Handle, ...]
     ) -> None:
         # The task and what the worker held are held on to, as the result may name parts of them.
-        settle(task.future, failed, data, buffers)
+        judge = None if task.breaker is None else partial(self._judge, task)
+        settle(task.future, failed, data, buffers, judge)
         if self.shut_down:
             self._end_if_over()
 
@@ -737,7 +758,12 @@ class Engine:
         self._end_if_over()
 
     def _fail(self, task: Task, error: BaseException) -> None:
-        self._hub.after(partial(task.future.set_exception, error))
+        self._hub.after(partial(self._settle_failed, task, error))
+
+    def _settle_failed(self, task: Task, error: BaseException) -> None:
+        if task.breaker is not None:
+            self._judge(task, True)
+        task.future.set_exception(error)
 
     def _break(self, cause: BaseException) -> None:
         """Fails every task and ends every worker: nothing can be run any more."""

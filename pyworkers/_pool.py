@@ -50,7 +50,7 @@ from pyworkers._store import Ref, check_mode
 from pyworkers._store import keep as store_keep
 from pyworkers._trace import Trace
 from pyworkers._worker import Setup, current_worker
-from pyworkers.errors import ModeError, QueueFull
+from pyworkers.errors import ModeError, PayloadError, QueueFull
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -109,8 +109,8 @@ class WorkerPool(Executor):
             it ran is lost; at least two heartbeats. None means three heartbeats for idle workers,
             and never for those that run a task, as compiled code gives no signs. In mode transfer
             only idle ones can give any.
-        breaker: has calls of a function that keeps failing fail at once, if they come by ``submit``
-            or ``submit_with``; None means that all are made. A ``map`` ends with its first error.
+        breaker: has calls of a function that keeps failing fail at once; None means that all are
+            made. In a ``map``, calls that travel together count as one.
         policy: which task is first and which worker gets it: "priority", "fifo", "deadline",
             "round_robin", "least_loaded", or a ``Policy``.
         capabilities: how many of the workers have something that not all need to have, such as a
@@ -329,8 +329,8 @@ class WorkerPool(Executor):
             QueueFull: as many tasks wait as ``max_pending`` allows.
         """
         self._engine.check_open()
-        if self._max_pending is not None:
-            self._check_room()
+        if self._max_pending is not None and not self._has_room():
+            raise self._full()
         return self._engine.submit(fn, args, kwargs, DEFAULT_PRIORITY, None, breaker=self._breaker)
 
     def submit_with(
@@ -398,26 +398,28 @@ class WorkerPool(Executor):
             ModeError: there is no room, and this thread cannot block.
         """
         self._engine.check_open()
-        priority = as_priority(priority)
+        if priority is not DEFAULT_PRIORITY:
+            priority = as_priority(priority)
         if timeout is not None and not timeout >= 0:
             raise ValueError(f"timeout must be 0 seconds or more, not {timeout}")
         if retries < 0:
             raise ValueError(f"retries must be 0 or more, not {retries}")
         if not 0 <= delay < math.inf:
             raise ValueError(f"delay must be 0 seconds or more, not {delay}")
-        _check_breaker(breaker)
-        errors = as_error_types(retry_on)
+        if breaker is not None:
+            _check_breaker(breaker)
+        errors = () if retry_on == () else as_error_types(retry_on)
         if not 0 <= backoff < math.inf:
             raise ValueError(f"backoff must be 0 seconds or more, not {backoff}")
         if (errors or backoff) and not retries:
             raise ValueError("retry_on and backoff need retries of at least 1")
         needed = frozenset(requires)
-        if unknown := needed - self._places[0]:
+        if needed and (unknown := needed - self._places[0]):
             raise ValueError(f"no worker of this pool has the capability {min(unknown)!r}")
-        if self._max_pending is not None:
-            if block and not self._has_room():
-                self._hub.wait(self._has_room, None)
-            self._check_room()
+        if self._max_pending is not None and not self._has_room():
+            if not block:
+                raise self._full()
+            self._hub.wait(self._has_room, None)
         need = Need(needed, affinity) if needed or affinity is not None else None
         return self._engine.submit(
             fn,
@@ -441,16 +443,14 @@ class WorkerPool(Executor):
         await self._hub.wait_async(self._has_room, None)
 
     def _has_room(self) -> bool:
-        scheduler = self._engine.scheduler
-        pending = scheduler.queued + scheduler.delayed
-        return self._max_pending is None or pending < self._max_pending
+        scheduler, most = self._engine.scheduler, self._max_pending
+        return most is None or scheduler.queued + scheduler.delayed < most
 
-    def _check_room(self) -> None:
-        if not self._has_room():
-            raise QueueFull(
-                f"{self._max_pending} tasks wait for a worker, and max_pending allows no more: "
-                "`await pool.room()` first, or use submit_with(block=True)"
-            )
+    def _full(self) -> QueueFull:
+        return QueueFull(
+            f"{self._max_pending} tasks wait for a worker, and max_pending allows no more: "
+            "`await pool.room()` first, or use submit_with(block=True)"
+        )
 
     def stats(self) -> PoolStatistics:
         """Returns what has happened in this pool so far."""
@@ -563,6 +563,12 @@ class WorkerPool(Executor):
             raise ValueError(f"rate must be more than 0 calls a second, not {rate}")
         self._engine.check_open()
         engine = self._engine
+        breaker, judged = self._breaker, None
+        if breaker is not None:
+            try:
+                judged = engine.functions.register(fn)
+            except PayloadError:  # as what the first chunk fails with will say
+                breaker = None
         calls: Iterable[tuple[Any, ...]] = zip(*iterables, strict=False)
         length = None
         if buffersize is None:
@@ -570,7 +576,14 @@ class WorkerPool(Executor):
             length = len(calls)
         return Mapped(
             lambda function, args, delay: engine.submit(
-                function, args, {}, DEFAULT_PRIORITY, None, delay=delay
+                function,
+                args,
+                {},
+                DEFAULT_PRIORITY,
+                None,
+                delay=delay,
+                breaker=breaker,
+                judged=judged,
             ),
             self.max_workers,
             self._hub,

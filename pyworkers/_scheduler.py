@@ -35,6 +35,8 @@ WINDOW_SECONDS: Final = 0.002
 WINDOW_TASKS: Final = 64
 ONE_AHEAD_SECONDS: Final = 0.1
 """A worker that is busy for at most so long holds one task ahead, if it can be taken back."""
+_SLACK: Final = 64
+"""So many deadlines of what is over may lie about."""
 STUCK_SECONDS: Final = 0.01
 """A task that runs so long while others wait behind it, and a worker is idle, is in the way."""
 
@@ -251,6 +253,9 @@ class Scheduler:
         else:
             self._enqueue(task, entry)
         if deadline is not None:
+            if len(self._deadlines) > 2 * len(self._tasks) + _SLACK:
+                self._deadlines = [due for due in self._deadlines if due[1] in self._tasks]
+                heapq.heapify(self._deadlines)
             heapq.heappush(self._deadlines, (deadline, task))
 
     def _delay(self, task: int, entry: _Entry, until: float) -> None:
