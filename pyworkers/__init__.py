@@ -9,6 +9,8 @@ The layers, each of which imports only from those below it::
     _functions, _hub, _worker, _worker_messages,
     _output                                        what they stand on
     _messages, _pickled                            messages between users' code
+    _answers                                       answering them
+    _sides                                         how they travel
     _results, _futures, _cancel                    what becomes of a task
     _events, _trace                                what it tells
     _scheduler, _standby, _heartbeat               pure decisions
@@ -27,6 +29,7 @@ The layers, each of which imports only from those below it::
 """
 
 from pyworkers import errors, page, task
+from pyworkers._answers import Message
 from pyworkers._arena import ArenaStatistics
 from pyworkers._boot_report import AssetReport, BootReport, InterpreterReport, boot_report
 from pyworkers._breaker import CircuitBreaker
@@ -34,7 +37,6 @@ from pyworkers._env import Capabilities, capabilities
 from pyworkers._events import Event
 from pyworkers._futures import Future
 from pyworkers._groups import TaskGroup
-from pyworkers._messages import Message
 from pyworkers._policies import Policy, QueuedTask
 from pyworkers._pool import WorkerPool
 from pyworkers._requests import ChannelStatistics

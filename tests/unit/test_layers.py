@@ -19,6 +19,8 @@ LAYERS: tuple[set[str], ...] = (
     {"_ledger", "_peers", "_pool_messages", "_page_messages"},
     {"_functions", "_hub", "_worker", "_worker_messages", "_output"},
     {"_messages", "_pickled"},
+    {"_answers"},
+    {"_sides"},
     {"_results", "_futures", "_cancel"},
     {"_events", "_trace"},
     {"_heartbeat", "_scheduler", "_standby"},
