@@ -8,6 +8,7 @@ The layers, each of which imports only from those below it::
     _ledger, _peers, _pool_messages, _page_messages  what it writes down and says
     _functions, _hub, _worker, _worker_messages,
     _output                                        what they stand on
+    _preparation, _line                            a worker's start, and its end of the line
     _messages, _pickled                            messages between users' code
     _answers                                       answering them
     _sides                                         how they travel

@@ -41,6 +41,7 @@ from pyworkers._lanes import Need
 from pyworkers._output import Output, print_output
 from pyworkers._policies import DEFAULT_PRIORITY, Policy, as_policy, as_priority, places
 from pyworkers._pool_messages import PoolChannel
+from pyworkers._preparation import Setup
 from pyworkers._protocol import WorkerState
 from pyworkers._scaling import Scaling
 from pyworkers._scheduler import Scheduler
@@ -49,7 +50,7 @@ from pyworkers._statistics import PoolStatistics, WorkerInfo
 from pyworkers._store import Ref, check_mode
 from pyworkers._store import keep as store_keep
 from pyworkers._trace import Trace
-from pyworkers._worker import Setup, current_worker
+from pyworkers._worker import current_worker
 from pyworkers.errors import ModeError, PayloadError, QueueFull
 
 P = ParamSpec("P")

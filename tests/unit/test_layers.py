@@ -18,6 +18,8 @@ LAYERS: tuple[set[str], ...] = (
     {"_engine", "_groups", "_iterators"},
     {"_ledger", "_peers", "_pool_messages", "_page_messages"},
     {"_functions", "_hub", "_worker", "_worker_messages", "_output"},
+    {"_preparation"},
+    {"_line"},
     {"_messages", "_pickled"},
     {"_answers"},
     {"_sides"},
