@@ -5,6 +5,8 @@ The layers, each of which imports only from those below it::
     _pool, _shared_array, _lending, _page, page,
     task                                           public API
     _engine, _iterators, _groups                   what makes it go
+    _crew, _outcomes                               its workers, and what becomes of futures
+    _stops                                         how tasks end early
     _ledger, _peers, _pool_messages, _page_messages  what it writes down and says
     _functions, _hub, _worker, _worker_messages,
     _output                                        what they stand on

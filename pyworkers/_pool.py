@@ -298,7 +298,7 @@ class WorkerPool(Executor):
     @property
     def standby(self) -> int:
         """How many workers are in reserve now, ready to take a place at once."""
-        return self._engine.reserve.ready
+        return self._engine.crew.reserve.ready
 
     async def ready(self) -> None:
         """Waits until blocking calls are safe; needed in a worker that pyworkers did not start.

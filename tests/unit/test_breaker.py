@@ -191,7 +191,9 @@ def test_a_callback_finds_the_circuit_as_its_own_call_has_left_it() -> None:
         def again(_: Any) -> None:
             refused.append(isinstance(pool.submit(inverse, 1).exception(), CircuitOpen))
 
-        pool.submit_with(inverse, [0], delay=0.001).add_done_callback(again)
+        late = pool.submit_with(inverse, [0], delay=0.05)
+        late.add_done_callback(again)
+        assert isinstance(late.exception(), ZeroDivisionError)
     assert refused == [True]
 
 

@@ -16,6 +16,8 @@ MODULES = sorted((ROOT / "pyworkers").rglob("*.py"))
 LAYERS: tuple[set[str], ...] = (
     {"__init__", "_pool", "_shared_array", "_lending", "_page", "_snapshot", "page", "task"},
     {"_engine", "_groups", "_iterators"},
+    {"_crew", "_outcomes"},
+    {"_stops"},
     {"_ledger", "_peers", "_pool_messages", "_page_messages"},
     {"_functions", "_hub", "_worker", "_worker_messages", "_output"},
     {"_preparation"},
