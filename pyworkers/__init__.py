@@ -17,7 +17,8 @@ The layers, each of which imports only from those below it::
     _results, _futures, _cancel                    what becomes of a task
     _events, _trace                                what it tells
     _scheduler, _standby, _heartbeat               pure decisions
-    _policies, _lanes, _scaling, _rate, _backoff,
+    _queue, _staffing                              what waits; how many workers start
+    _slots, _policies, _lanes, _scaling, _rate, _backoff,
     _breaker, _statistics, _requests               what they follow and count
     _store, _environment, _mirror                  what outlives a task; what workers find as here
     _arena                                         shared memory

@@ -120,7 +120,7 @@ class Crew:
         if not self._warming:
             return
         now = time.monotonic()
-        missing = self._scheduler.startable(now)
+        missing = self._scheduler.staffing.startable(now)
         if missing > 0 and self.start(missing):
             self._handler.dispatch()
         if self._scheduler.restarts.next_due(now) is not None:

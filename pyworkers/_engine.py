@@ -257,7 +257,7 @@ class Engine:
     def begin_shutdown(self, cancel_futures: bool) -> None:
         """Takes no more tasks; the workers end with the last one."""
         self.shut_down = True
-        self.scheduler.closing()
+        self.scheduler.staffing.closing()
         self._refusing = self._refusing or cancel_futures
         if cancel_futures:
             for task in list(self.tasks.values()):

@@ -15,7 +15,8 @@ from pyworkers._events import KINDS, Events, Outcome, log, logger
 from pyworkers._functions import Functions
 from pyworkers._futures import Future
 from pyworkers._hub import Hub
-from pyworkers._scheduler import Scheduler, WorkerSlot
+from pyworkers._scheduler import Scheduler
+from pyworkers._slots import WorkerSlot
 from pyworkers._statistics import Counts, PoolStatistics, WorkerInfo
 
 _VERBOSE: Final = KINDS[:3]
