@@ -4,6 +4,7 @@ The layers, each of which imports only from those below it::
 
     _pool, _shared_array, _lending, _page, page,
     task                                           public API
+    _options                                       what a pool is made with
     _engine, _iterators, _groups                   what makes it go
     _crew, _outcomes                               its workers, and what becomes of futures
     _stops                                         how tasks end early

@@ -1,7 +1,7 @@
 """The pool as users see it: an executor whose tasks run in workers.
 
-Owns the arguments: it checks them, encodes what every worker starts with, and gives the rest to
-its engine.
+Owns the arguments of tasks: it checks them, and gives them to its engine. Those of the pool itself
+are described here, and checked by ``_options``.
 """
 
 import itertools
@@ -19,35 +19,27 @@ from collections.abc import (
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from pathlib import Path
-from random import Random
 from types import TracebackType
 from typing import Any, Final, Literal, NoReturn, ParamSpec, Self, TypeVar, overload
 
 from pyworkers import _codec, _js
 from pyworkers._arena import ArenaStatistics
-from pyworkers._backoff import Restarts, RetryOn, as_error_types
+from pyworkers._backoff import RetryOn, as_error_types
 from pyworkers._breaker import CircuitBreaker
-from pyworkers._codec import Encoded, Handle
-from pyworkers._engine import Engine
-from pyworkers._env import Mode, choose_mode, module_source
-from pyworkers._env import capabilities as found_capabilities
+from pyworkers._env import Mode
 from pyworkers._events import KINDS, EventKind, Listener
 from pyworkers._futures import Future
 from pyworkers._groups import TaskGroup
-from pyworkers._heartbeat import Heartbeats
 from pyworkers._hub import hub_for
 from pyworkers._iterators import Completed, Mapped
 from pyworkers._lanes import Need
-from pyworkers._output import Output, print_output
-from pyworkers._policies import DEFAULT_PRIORITY, Policy, as_policy, as_priority, places
+from pyworkers._options import PoolOptions, check_breaker
+from pyworkers._output import Output
+from pyworkers._policies import DEFAULT_PRIORITY, Policy, as_priority
 from pyworkers._pool_messages import PoolChannel
-from pyworkers._preparation import Setup
 from pyworkers._protocol import WorkerState
-from pyworkers._scaling import Scaling
-from pyworkers._scheduler import Scheduler
-from pyworkers._standby import default_standby
 from pyworkers._statistics import PoolStatistics, WorkerInfo
-from pyworkers._store import Ref, check_mode
+from pyworkers._store import Ref
 from pyworkers._store import keep as store_keep
 from pyworkers._trace import Trace
 from pyworkers._worker import current_worker
@@ -162,88 +154,39 @@ class WorkerPool(Executor):
                 "this is a worker, which cannot have a pool of its own: return what is to be done "
                 "and submit it where the pool is"
             )
-        if max_workers is None:
-            max_workers = found_capabilities().default_workers
-        if max_workers < 1:
-            raise ValueError(f"max_workers must be at least 1, not {max_workers}")
-        if standby is None:
-            standby = default_standby(found_capabilities().cores)
-        if standby < 0:
-            raise ValueError(f"standby must be 0 or more, not {standby}")
-        if not 0 <= min_workers <= max_workers:
-            raise ValueError(f"min_workers must be 0 to {max_workers}, not {min_workers}")
-        if max_pending is not None and max_pending < 1:
-            raise ValueError(f"max_pending must be at least 1, not {max_pending}")
-        for name, seconds in (
-            ("idle_timeout", idle_timeout),
-            ("worker_lifetime", worker_lifetime),
-            ("heartbeat", heartbeat),
-        ):
-            if seconds is not None and not seconds > 0:
-                raise ValueError(f"{name} must be more than 0 seconds, not {seconds}")
-        if silence is not None and (heartbeat is None or not silence >= 2 * heartbeat):
-            raise ValueError(f"silence must be at least two heartbeats, not {silence}")
-        _check_breaker(breaker)
-        if isinstance(packages, str) or isinstance(modules, str):
-            raise ValueError("packages and modules each take a list of names, not a string")
-        if not grace >= 0:
-            raise ValueError(f"grace must be 0 seconds or more, not {grace}")
-        for name, most in (
-            ("max_tasks_per_child", max_tasks_per_child),
-            ("max_failures_per_child", max_failures_per_child),
-            ("heap_limit", heap_limit),
-        ):
-            if most is not None and most < 1:
-                raise ValueError(f"{name} must be at least 1, not {most}")
-        if on_worker_lost not in ("replace", "shrink", "break"):
-            raise ValueError(
-                f'on_worker_lost must be "replace", "shrink" or "break", not {on_worker_lost!r}'
-            )
-        self._mode = choose_mode(mode)
-        sources: dict[str, bytes] = {}
-        for name in modules:
-            sources |= module_source(name)
-        setup = _encode_setup(
-            packages,
-            # In mode inline they are here already.
-            {} if self._mode == "inline" else sources,
-            files or {},
-            initializer,
-            initargs,
-            None if self._mode == "inline" else heap_limit,
+        options = PoolOptions(
+            max_workers=max_workers,
+            packages=packages,
+            modules=modules,
+            files=files,
+            initializer=initializer,
+            initargs=initargs,
+            mode=mode,
+            standby=standby,
+            on_output=on_output,
+            grace=grace,
+            max_tasks_per_child=max_tasks_per_child,
+            max_failures_per_child=max_failures_per_child,
+            heap_limit=heap_limit,
+            on_worker_lost=on_worker_lost,
+            heartbeat=heartbeat,
+            silence=silence,
+            breaker=breaker,
+            policy=policy,
+            capabilities=capabilities,
+            max_pending=max_pending,
+            min_workers=min_workers,
+            idle_timeout=idle_timeout,
+            worker_lifetime=worker_lifetime,
         )
-        check_mode(self._mode, setup[2])
-        self._places = places(capabilities or {}, max_workers)
-        if self._mode == "inline":
-            self._places = self._places[:1]
-            max_workers, min_workers = 1, min(min_workers, 1)
+        self._mode = options.chosen_mode()
+        setup = options.setup(self._mode)
+        self._places = options.places(self._mode)
         self._max_pending = max_pending
         self._breaker = breaker
         self._hub = hub_for(self._mode)
-        scheduler = Scheduler(
-            max_workers,
-            can_take_back=self._mode == "shared",
-            max_tasks=max_tasks_per_child,
-            max_failures=max_failures_per_child,
-            restarts=Restarts(on_worker_lost != "shrink"),
-            policy=as_policy(policy),
-            places=self._places if capabilities else (),
-            scaling=Scaling(min_workers, idle_timeout),
-            lifetime=worker_lifetime,
-            chance=Random().random,
-        )
-        self._engine = Engine(
-            self._hub,
-            name=f"pyworkers pool {next(_pool_numbers)}",
-            scheduler=scheduler,
-            setup=setup,
-            on_output=on_output or print_output,
-            grace=grace,
-            breaks_on_loss=on_worker_lost == "break",
-            standby=0 if self._mode == "inline" else standby,
-            heartbeats=Heartbeats(None if self._mode == "inline" else heartbeat, silence),
-            wears_out=any((max_tasks_per_child, max_failures_per_child, heap_limit)),
-        )
+        name = f"pyworkers pool {next(_pool_numbers)}"
+        self._engine = options.engine(self._hub, name, setup, self._places)
         _js.route_executors(WorkerPool)
         weakref.finalize(self, self._engine.begin_shutdown, cancel_futures=False)
         self._engine.dispatch()
@@ -408,7 +351,7 @@ class WorkerPool(Executor):
         if not 0 <= delay < math.inf:
             raise ValueError(f"delay must be 0 seconds or more, not {delay}")
         if breaker is not None:
-            _check_breaker(breaker)
+            check_breaker(breaker)
         errors = () if retry_on == () else as_error_types(retry_on)
         if not 0 <= backoff < math.inf:
             raise ValueError(f"backoff must be 0 seconds or more, not {backoff}")
@@ -681,34 +624,3 @@ class WorkerPool(Executor):
         trace: TracebackType | None,
     ) -> None:
         await self.aclose()
-
-
-def _check_breaker(breaker: object) -> None:
-    if breaker is not None and not isinstance(breaker, CircuitBreaker):
-        raise TypeError(f"breaker must be a CircuitBreaker or None, not {breaker!r}")
-
-
-def _encode_setup(
-    packages: Sequence[str],
-    sources: dict[str, bytes],
-    files: Mapping[str, bytes | str],
-    initializer: Callable[..., object] | None,
-    initargs: tuple[Any, ...],
-    heap_limit: int | None,
-) -> Encoded:
-    setup: Setup = {
-        "packages": list(packages),
-        "modules": sources,
-        "files": {
-            name: data.encode() if isinstance(data, str) else bytes(data)
-            for name, data in files.items()
-        },
-        "initializer": None,
-        "heap_limit": heap_limit,
-    }
-    handles: tuple[Handle, ...] = ()
-    if initializer is not None:
-        function, _, handles = _codec.encode_function(initializer)
-        setup["initializer"] = (function, initargs)
-    data, buffers, inner = _codec.encode(setup)
-    return data, buffers, (*handles, *inner)

@@ -15,6 +15,7 @@ MODULES = sorted((ROOT / "pyworkers").rglob("*.py"))
 # From top to bottom. A subpackage has its place as a whole.
 LAYERS: tuple[set[str], ...] = (
     {"__init__", "_pool", "_shared_array", "_lending", "_page", "_snapshot", "page", "task"},
+    {"_options"},
     {"_engine", "_groups", "_iterators"},
     {"_crew", "_outcomes"},
     {"_stops"},
