@@ -4,15 +4,22 @@ The layers, each of which imports only from those below it::
 
     _pool, _shared_array, _lending, _page, page,
     task                                           public API
+    _options                                       what a pool is made with
     _engine, _iterators, _groups                   what makes it go
+    _crew, _outcomes                               its workers, and what becomes of futures
+    _stops                                         how tasks end early
     _ledger, _peers, _pool_messages, _page_messages  what it writes down and says
     _functions, _hub, _worker, _worker_messages,
     _output                                        what they stand on
+    _preparation, _line                            a worker's start, and its end of the line
     _messages, _pickled                            messages between users' code
+    _answers                                       answering them
+    _sides                                         how they travel
     _results, _futures, _cancel                    what becomes of a task
     _events, _trace                                what it tells
     _scheduler, _standby, _heartbeat               pure decisions
-    _policies, _lanes, _scaling, _rate, _backoff,
+    _queue, _staffing                              what waits; how many workers start
+    _slots, _policies, _lanes, _scaling, _rate, _backoff,
     _breaker, _statistics, _requests               what they follow and count
     _store, _environment, _mirror                  what outlives a task; what workers find as here
     _arena                                         shared memory
@@ -27,6 +34,7 @@ The layers, each of which imports only from those below it::
 """
 
 from pyworkers import errors, page, task
+from pyworkers._answers import Message
 from pyworkers._arena import ArenaStatistics
 from pyworkers._boot_report import AssetReport, BootReport, InterpreterReport, boot_report
 from pyworkers._breaker import CircuitBreaker
@@ -34,7 +42,6 @@ from pyworkers._env import Capabilities, capabilities
 from pyworkers._events import Event
 from pyworkers._futures import Future
 from pyworkers._groups import TaskGroup
-from pyworkers._messages import Message
 from pyworkers._policies import Policy, QueuedTask
 from pyworkers._pool import WorkerPool
 from pyworkers._requests import ChannelStatistics

@@ -36,8 +36,8 @@ class CircuitBreaker:
 
     failures: int = 5
     seconds: float = 30.0
-    _circuits: dict[Hashable, _Circuit] = field(default_factory=dict, init=False, repr=False)
-    """Of functions whose last call failed."""
+    circuits: dict[Hashable, _Circuit] = field(default_factory=dict, init=False, repr=False)
+    """Of functions whose last call failed; as long as there are none, nothing has to be noted."""
 
     def __post_init__(self) -> None:
         if self.failures < 1:
@@ -59,7 +59,7 @@ class CircuitBreaker:
         Raises:
             CircuitOpen: it is not to be made.
         """
-        circuit = self._circuits.get(key)
+        circuit = self.circuits.get(key)
         if circuit is None or circuit.opens is None:
             return False
         if now < circuit.opens:
@@ -78,9 +78,9 @@ class CircuitBreaker:
             now: seconds of the same clock.
         """
         if succeeded:
-            self._circuits.pop(key, None)
+            self.circuits.pop(key, None)
             return
-        circuit = self._circuits.get(key)
+        circuit = self.circuits.get(key)
         is_open = circuit is not None and circuit.opens is not None
         if circuit is None:
             circuit = _Circuit()
@@ -91,7 +91,7 @@ class CircuitBreaker:
             if is_trial:  # else it was made before the circuit opened, and tells nothing new
                 circuit.opens = now + self.seconds
         else:
-            self._circuits[key] = circuit
+            self.circuits[key] = circuit
             circuit.failures += 1
             if circuit.failures >= self.failures:
                 circuit.opens = now + self.seconds

@@ -51,7 +51,8 @@ class Endings:
     """
 
     grace: float
-    _tasks: dict[int, _Ending] = field(default_factory=dict)
+    tasks: dict[int, _Ending] = field(default_factory=dict)
+    """Those that have not ended."""
 
     def begin(self, task: int, why: str, now: float) -> None:
         """A task was asked to end.
@@ -61,34 +62,34 @@ class Endings:
             why: what happened to it, for people: "it was cancelled".
             now: seconds of ``time.monotonic``.
         """
-        self._tasks[task] = _Ending(why, now + ASK_SECONDS, now + self.grace)
+        self.tasks[task] = _Ending(why, now + ASK_SECONDS, now + self.grace)
 
     def over(self, task: int) -> None:
         """A task has ended, whether or not it was asked to."""
-        self._tasks.pop(task, None)
+        self.tasks.pop(task, None)
 
     def asked_again(self, now: float) -> list[int]:
         """Returns the tasks that are to be asked once more, now."""
-        again = [task for task, ending in self._tasks.items() if ending.ask <= now < ending.kill]
+        again = [task for task, ending in self.tasks.items() if ending.ask <= now < ending.kill]
         for task in again:
-            self._tasks[task].ask = now + ASK_SECONDS
+            self.tasks[task].ask = now + ASK_SECONDS
         return again
 
     def overdue(self, now: float) -> list[tuple[int, str]]:
         """Returns the tasks whose worker is to be ended, and what is to be said of it."""
         return [
             (task, f"{ending.why}, and it did not end within {self.grace:g} s")
-            for task, ending in self._tasks.items()
+            for task, ending in self.tasks.items()
             if ending.kill <= now
         ]
 
     def postpone(self, task: int, now: float) -> None:
         """A task could not hear of it yet: its time begins anew."""
-        self._tasks[task].kill = now + self.grace
+        self.tasks[task].kill = now + self.grace
 
     def next_due(self) -> float | None:
         """Returns when one of the lists above has something; None if never."""
-        return min((min(e.ask, e.kill) for e in self._tasks.values()), default=None)
+        return min((min(e.ask, e.kill) for e in self.tasks.values()), default=None)
 
 
 class Interruptions:

@@ -1,8 +1,9 @@
 """What makes a pool go: it does what the scheduler decides, and settles futures.
 
-Owns the outstanding tasks with their futures, and what a lost worker means. The decisions are the
-scheduler's, the waiting is the hub's, what workers are told the peers', arguments are checked
-above. The flow, with the writer of each queue::
+Owns the outstanding tasks, and what a lost worker means for them. The decisions are the
+scheduler's, the waiting is the hub's, what workers are told the peers', their start and end the
+crew's, how tasks end early the stops'; arguments are checked above. The flow, with the writer of
+each queue::
 
     submit ──> encode ──> Scheduler queue (written by submit)
                               │ decide
@@ -24,30 +25,25 @@ from typing import Any, Final
 
 from pyworkers import _codec
 from pyworkers._backoff import is_retried
-from pyworkers._boot_report import note_worker
 from pyworkers._breaker import CircuitBreaker
-from pyworkers._cancel import Endings
-from pyworkers._codec import Encoded, Handle
-from pyworkers._env import capabilities
-from pyworkers._events import Outcome
+from pyworkers._codec import Encoded
+from pyworkers._crew import Crew
 from pyworkers._functions import Functions, PureCalls, encode_call
 from pyworkers._futures import Future
 from pyworkers._heartbeat import Heartbeats
 from pyworkers._hub import Hub
 from pyworkers._lanes import Need
 from pyworkers._ledger import Ledger, Task
+from pyworkers._outcomes import Outcomes
 from pyworkers._output import Output
 from pyworkers._peers import Peers
 from pyworkers._pool_messages import PoolMessages
-from pyworkers._protocol import FULL, KEEP, Frame, Kind, WorkerState, check_kind
-from pyworkers._results import chained, error_of, remote_error, settle
+from pyworkers._protocol import FULL, KEEP, Frame, Kind, check_kind
+from pyworkers._results import chained, error_of, remote_error
 from pyworkers._scheduler import Scheduler
-from pyworkers._standby import QUIET_SECONDS, Reserve
-from pyworkers._store import Buffers, adopt, check_mode, keep
+from pyworkers._stops import Stops
+from pyworkers._store import Buffers, adopt, check_mode
 from pyworkers.errors import BrokenWorkerPool, CircuitOpen, PayloadError, ProtocolError, WorkerLost
-
-BOOT_TIMEOUT: Final = 120.0
-"""Seconds after which a worker that is not ready counts as one that did not start."""
 
 _SHORT_SECONDS: Final = 0.00005
 """A task that takes less is worth a brief wait: a turn of the event loop takes longer."""
@@ -90,19 +86,29 @@ class Engine:
         self.peers = Peers(hub, name, self.functions, setup, on_output)
         self.ledger = Ledger(hub, name, self.functions, scheduler)
         self.messages = PoolMessages(hub, self.peers, scheduler.workers, self.check_open)
-        self.reserve = Reserve(standby, capabilities().cores, BOOT_TIMEOUT)
         self.shut_down = False
         self.broken: BaseException | None = None
         self.tasks: dict[int, Task] = {}
+        self.crew = Crew(
+            self,
+            hub,
+            scheduler,
+            self.peers,
+            self.ledger,
+            self.messages,
+            heartbeats,
+            standby,
+            self._lose,
+        )
+        self._stops = Stops(hub, scheduler, self.peers, self.ledger, self.tasks, grace, self._lose)
+        self._outcomes = Outcomes(hub, name, self._end_if_over)
         self._hub = hub
         self._link = hub.link
+        self._let_go = hub.store.let_go if hub.mode == "inline" else None
         self._breaks_on_loss = breaks_on_loss
         self._wears_out = wears_out
-        self._heartbeats = heartbeats
         self._refusing = False
-        self._warming: dict[int, Future[None]] = {}
         self._pure_calls = PureCalls()
-        self._endings = Endings(grace)
         self._epoch = time.time() - time.monotonic()
         self._end_due: float | None = None
         self._workers_end = (
@@ -125,8 +131,13 @@ class Engine:
         retry_on: tuple[type[BaseException], ...] = (),
         backoff: float = 0.0,
         breaker: CircuitBreaker | None = None,
+        judged: int | None = None,
     ) -> Future[Any]:
-        """Encodes and queues a call; what cannot be run fails its future."""
+        """Encodes and queues a call; what cannot be run fails its future.
+
+        The arguments are those of ``submit_with``, but for ``judged``: number of the function that
+        the breaker judges, None if that is the one which is called.
+        """
         number = next(_task_numbers)
         future: Future[Any] = Future(self._hub, number, self.take_back)
         if self._refusing:
@@ -135,6 +146,7 @@ class Engine:
         if self.broken is not None:
             future.set_exception(self._broken_error())
             return future
+        now = time.monotonic()
         try:
             id = self.functions.register(function)
             call = encode_call(function, id, args, kwargs)
@@ -147,20 +159,26 @@ class Engine:
         if is_pure and (known := self._pure_calls.find(call, keep)) is not None:
             self.ledger.counts.cached += 1
             return known
-        if breaker is not None:
+        if breaker is not None and breaker.circuits:
+            subject = id if judged is None else judged
             try:
-                self._guard(future, breaker, id)
+                name = self.functions.names[subject]
+                if not self._outcomes.admitted(future, breaker, subject, name, now):
+                    breaker = None
             except CircuitOpen as error:
                 future.set_exception(error)
                 return future
         expected = self.functions.seconds.get(id)
-        future.is_short = expected is not None and expected < _SHORT_SECONDS
-        now = time.monotonic()
-        deadline = None if timeout in (None, math.inf) else now + timeout
+        if expected is not None and expected < _SHORT_SECONDS:
+            future.is_short = True
+        deadline = None if timeout is None or timeout == math.inf else now + timeout
         self.scheduler.submitted(
             number, priority, deadline, expected, now, need, delay, retries, preemptible, backoff
         )
-        self.tasks[number] = Task(future, id, call, priority, now + delay, keep, retry_on)
+        task = Task(future, id, call, priority, now + delay, keep, retry_on)
+        if breaker is not None:
+            task.breaker, task.judged = breaker, id if judged is None else judged
+        self.tasks[number] = task
         if is_pure:
             self._pure_calls.remember(call, keep, future)
         self.dispatch()
@@ -173,47 +191,13 @@ class Engine:
         self._hub.settle()
         return future
 
-    def _guard(self, future: Future[Any], breaker: CircuitBreaker, function: int) -> None:
-        """Has a breaker let a call through, and hear what becomes of it."""
-        key = self.name, function
-        is_trial = breaker.enter(key, self.functions.names[function], time.monotonic())
-
-        def leave(_: object) -> None:
-            succeeded = None if future.cancelled() else future.exception(0) is None
-            breaker.leave(key, succeeded, is_trial, time.monotonic())
-
-        future.add_done_callback(leave)
-
     def warm_up(self) -> Future[None]:
         """Starts all workers; the future is done when all are ready."""
-        number = next(_task_numbers)
-        future: Future[None] = Future(self._hub, number, self._forget_warming)
-        self._warming[number] = future
-        self._all_warm()
+        future = self.crew.warm_up(next(_task_numbers))
         self._link.flush()
         self._hub.work_inline()
         self._hub.settle()
         return future
-
-    def _forget_warming(self, number: int, running: bool) -> bool:
-        return self._warming.pop(number, None) is not None
-
-    def _all_warm(self) -> None:
-        """Starts the workers that are waited for, and settles those who wait once all are ready."""
-        if not self._warming:
-            return
-        now = time.monotonic()
-        if (missing := self.scheduler.startable(now)) > 0:
-            self._hub.remind(now + BOOT_TIMEOUT)
-            if self._start(missing):
-                self.dispatch()
-        if self.scheduler.restarts.next_due(now) is not None:
-            return
-        if any(w.state is WorkerState.INITIALIZING for w in self.scheduler.workers.values()):
-            return
-        warm, self._warming = self._warming, {}
-        for future in warm.values():
-            self._hub.after(partial(future.set_result, None))
 
     def check_open(self) -> None:
         """Raises RuntimeError or BrokenWorkerPool if no more tasks are taken."""
@@ -235,11 +219,11 @@ class Engine:
         Returns:
             Whether it is forgotten.
         """
-        forgotten = self._withdraw(number, "cancelled")
+        forgotten = self._stops.withdraw(number, "cancelled")
         if forgotten:
             self._end_if_over()
         elif running and number in self.tasks and not self.tasks[number].abandoned:
-            self._abandon(number, "it was cancelled", "cancelled", time.monotonic())
+            self._stops.abandon(number, "it was cancelled", "cancelled", time.monotonic())
             forgotten = True
         self.dispatch()
         self._link.flush()
@@ -247,41 +231,12 @@ class Engine:
         self._hub.settle()
         return forgotten
 
-    def _abandon(self, number: int, why: str, outcome: Outcome, now: float) -> None:
-        """Asks a task to end that a worker has started, and whose future is settled now."""
-        worker = self.scheduler.holder(number)
-        assert worker is not None
-        task = self.tasks[number]
-        task.abandoned = True
-        task.preempted = False
-        self.ledger.task_over(worker, task, outcome)
-        self.scheduler.ending(number)
-        self._interrupt(number, why, now)
-
-    def _interrupt(self, number: int, why: str, now: float) -> None:
-        worker = self.scheduler.holder(number)
-        assert worker is not None
-        self._endings.begin(number, why, now)
-        self.peers.interrupt(worker, number)
-        due = self._endings.next_due()
-        assert due is not None
-        self._hub.remind(due)
-
-    def _withdraw(self, number: int, outcome: Outcome) -> bool:
-        worker = self.scheduler.holder(number)
-        if worker is not None:
-            self._recall(worker)
-        if not self.scheduler.cancelled(number):
-            return False
-        self.ledger.task_over(None, self.tasks.pop(number), outcome)
-        return True
-
     def kill(self, number: int) -> bool:
         """Ends the worker that runs a task at once, and cancels its future if it is not settled."""
         task = self.tasks.get(number)
         if task is None:
             return False
-        if self._withdraw(number, "cancelled"):  # sent, but not started
+        if self._stops.withdraw(number, "cancelled"):  # sent, but not started
             task.future.settle_cancelled()
             self._end_if_over()
         else:
@@ -302,7 +257,7 @@ class Engine:
     def begin_shutdown(self, cancel_futures: bool) -> None:
         """Takes no more tasks; the workers end with the last one."""
         self.shut_down = True
-        self.scheduler.closing()
+        self.scheduler.staffing.closing()
         self._refusing = self._refusing or cancel_futures
         if cancel_futures:
             for task in list(self.tasks.values()):
@@ -317,31 +272,31 @@ class Engine:
             softly: whether running tasks are asked to end, and have their grace period.
         """
         self.begin_shutdown(cancel_futures=True)
-        running: list[Future[Any]] = []
+        running: list[Task] = []
         for number, task in list(self.tasks.items()):
             if task.abandoned:
                 continue
-            if self._withdraw(number, "cancelled"):
+            if self._stops.withdraw(number, "cancelled"):
                 task.future.settle_cancelled()
             else:
-                running.append(task.future)
-                self._abandon(number, "the pool was terminated", "cancelled", time.monotonic())
+                running.append(task)
+                self._stops.abandon(
+                    number, "the pool was terminated", "cancelled", time.monotonic()
+                )
         if not softly:
             for number in self.tasks:
-                self._endings.over(number)
+                self._stops.over(number)
             self.tasks.clear()
         self._end_if_over()
         self._link.flush()
-        for future in running:
-            error = BrokenWorkerPool("the workers of the pool were ended")
-            self._hub.after(partial(future.set_exception, error))
+        for task in running:
+            self._outcomes.fail(task, BrokenWorkerPool("the workers of the pool were ended"))
         self._hub.settle()
 
     def handle(self, frame: Frame) -> None:
         """Acts on a frame of one of this pool's workers."""
         worker = frame.peer
-        spare = self.reserve.workers.get(worker)
-        slot = spare or self.scheduler.workers[worker]
+        slot = self.crew.reserve.workers.get(worker) or self.scheduler.workers[worker]
         try:
             kind = check_kind(worker, slot.state, frame.kind)
             if kind is Kind.RESULT or kind is Kind.ERROR:
@@ -369,11 +324,11 @@ class Engine:
                 # After the result that may be or hold what is released.
                 self._hub.after(partial(self.peers.release, worker, frame.id))
             elif kind is Kind.READY:
-                self._worker_ready(worker, frame)
+                self.crew.ready(worker, frame)
             elif kind is Kind.MISSING:
                 self.peers.send_module(frame)
             elif kind is Kind.PONG:
-                self._heartbeats.heard(worker)
+                self.crew.heartbeats.heard(worker)
             elif kind is Kind.SETUP_FAILED:
                 self._setup_failed(worker, frame)
             else:
@@ -383,47 +338,26 @@ class Engine:
         except Exception as error:
             self._lose(worker, f"what it sent cannot be read: {type(error).__name__}: {error}")
 
-    def _worker_ready(self, worker: int, frame: Frame) -> None:
-        now = time.monotonic()
-        spare = self.reserve.workers.get(worker)
-        created = (spare or self.scheduler.workers[worker]).created
-        if spare is None:
-            self.scheduler.worker_ready(worker, now)
-            self._hub.after(self._all_warm)
-            self.ledger.worker_ready(worker)
-        else:
-            self.reserve.worker_ready(worker)
-        if self._heartbeats.every is not None:
-            self._hub.remind(now + self._heartbeats.every)
-        if len(frame.payload):
-            note_worker(worker, self.peers.decode(frame), (now - created) * 1000)
-
     def tick(self, now: float) -> float | None:
         """Ends what is overdue; returns when the next thing is due."""
         for number in self.scheduler.expired(now):
             task = self.tasks[number]
             if task.abandoned:
                 continue
-            if self._withdraw(number, "timed_out"):
+            if self._stops.withdraw(number, "timed_out"):
                 self._end_if_over()
             else:
-                self._abandon(number, "its timeout was over", "timed_out", now)
-            self._fail(task, TimeoutError("the task was not done within its timeout"))
-        self._end_abandoned(now)
-        due = self._look_for_life(now)
-        for slot in list(self.scheduler.workers.values()):
-            if slot.number in self.scheduler.workers and slot.state is WorkerState.INITIALIZING:
-                if slot.created + BOOT_TIMEOUT <= now:
-                    self._lose(slot.number, f"it was not ready after {BOOT_TIMEOUT:.0f} s")
-                else:
-                    due.append(slot.created + BOOT_TIMEOUT)
+                self._stops.abandon(number, "its timeout was over", "timed_out", now)
+            self._outcomes.fail(task, TimeoutError("the task was not done within its timeout"))
+        self._stops.tick(now)
+        due = self.crew.tick(now)
         for worker in self.scheduler.stuck(now):
-            self._recall(worker)
+            self._stops.recall(worker)
         self.scheduler.release(now)
         if not self.shut_down:
-            self._all_warm()
+            self.crew.all_warm()
         for worker in self.scheduler.surplus(now):
-            self._end_worker(worker)
+            self.crew.end(worker, self._why_ended())
         self._end_due = None
         answer_due = self.messages.messenger.tick(now)
         self.dispatch()
@@ -432,15 +366,15 @@ class Engine:
         for when in alone:  # there may be no worker that brings this pool back
             if when is not None:
                 self._hub.remind(when, self)
-        if not self.reserve.asleep and (again := self._keep_reserve(now)) is not None:
-            due.append(again)
+        is_open = not self.shut_down and self.broken is None
         due += [
             when
             for when in (
                 self.scheduler.next_deadline(),
                 self.scheduler.next_stuck(),
                 self.scheduler.next_surplus(),
-                self._endings.next_due(),
+                self.crew.keep_reserve(now, is_open),
+                self._stops.endings.next_due(),
                 answer_due,
                 *alone,
             )
@@ -448,58 +382,13 @@ class Engine:
         ]
         return min(due, default=None)
 
-    def _look_for_life(self, now: float) -> list[float]:
-        """Ends workers that gave no sign of life; returns when to look again, if ever."""
-        if self._heartbeats.every is None or not self.scheduler.workers:
-            return []
-        look = self._heartbeats.look(now, self.scheduler.workers.values(), self._link.pulse)
-        for worker in look.ask:
-            self.peers.ping(worker)
-        for worker, seconds in look.lost:
-            if worker in self.scheduler.workers:  # the first one may have broken the pool
-                self._lose(worker, f"it gave no sign of life for {seconds:.1f} s")
-        due = self._heartbeats.next_due()
-        return [] if due is None else [due]
-
-    def _end_abandoned(self, now: float) -> None:
-        """Asks tasks again that shall end, and ends the workers of those that had their time."""
-        for number in self._endings.asked_again(now):
-            worker = self.scheduler.holder(number)
-            assert worker is not None
-            self.peers.interrupt_again(worker, number)
-        for number, why in self._endings.overdue(now):
-            worker = self.scheduler.holder(number)
-            if worker is None:  # its worker has just been ended for another task
-                continue
-            slot = self.scheduler.workers[worker]
-            if number in slot.parked and slot.held and self._recall_known(worker):
-                # A coroutine that could not hear of it, because a function runs beside it.
-                self._endings.postpone(number, now)
-            else:
-                self._lose(worker, why, True)
-
-    def _recall_known(self, worker: int) -> bool:
-        """Says whether a worker is known to run a function, beside the coroutines it awaits."""
-        return self.scheduler.can_take_back and self._recall(worker) > 0
-
-    def _recall(self, worker: int) -> int:
-        """Takes back what a worker has not started; returns how many of its tasks it has."""
-        held = len(self.scheduler.workers[worker].held)
-        if not held:
-            return 0  # and one that is starting stays so: its loss counts as a failed start
-        started = self.peers.recall(worker, held)
-        if started is None:
-            return held
-        for number in self.scheduler.taken_back(worker, started):
-            self.tasks[number].future.wait_again()
-        return started
-
     def dispatch(self) -> None:
         """Sends tasks to workers that have room, and starts workers that are missing."""
         if self.scheduler.has_choice:
             self._do_as_decided()
-        if self.scheduler.preemptible and self.scheduler.queued:
-            self._preempt()
+        preemptible = self.scheduler.preemptible and self.scheduler.queued
+        if preemptible and self._stops.preempt(time.monotonic()):
+            self._link.flush()
         if self._workers_end and (self._end_due is None or self.scheduler.has_over):
             self._end_due = self.scheduler.next_surplus()
             if self._end_due is not None:
@@ -522,52 +411,11 @@ class Engine:
             if self.scheduler.workers[worker].held[0] == number:
                 self.ledger.task_started(worker, task)
         if decision.start:
-            self._hub.remind(time.monotonic() + BOOT_TIMEOUT)
-            if self._start(decision.start):
+            if self.crew.start(decision.start):
                 self.dispatch()
         elif (when := self.scheduler.next_stuck()) is not None:
             self._hub.remind(when)
-        if self.reserve.asleep and self.reserve.size:
-            self.reserve.asleep = False
-            self._hub.remind(time.monotonic() + QUIET_SECONDS)
-
-    def _preempt(self) -> None:
-        """Has a task make room for one of higher priority, if it declared that it would."""
-        number = self.scheduler.preempt()
-        if number is not None:
-            self.tasks[number].preempted = True
-            self._interrupt(number, "it was preempted", time.monotonic())
-            self._link.flush()
-
-    def _start(self, count: int) -> bool:
-        """Gets workers, from the reserve if there are any; returns whether one is ready."""
-        is_ready = False
-        for _ in range(count):
-            self.ledger.counts.workers_started += 1
-            spare = self.reserve.take()
-            if spare is None:
-                self.scheduler.worker_started(self.peers.spawn(self), time.monotonic())
-                continue
-            self.scheduler.worker_started(spare.number, spare.created)
-            self._hub.remind(time.monotonic() + QUIET_SECONDS)
-            if spare.state is WorkerState.IDLE:
-                self.scheduler.worker_ready(spare.number, time.monotonic())
-                is_ready = True
-        return is_ready
-
-    def _keep_reserve(self, now: float) -> float | None:
-        """Starts or ends workers in reserve; returns when to be called again."""
-        plan = self.reserve.plan(now, self.scheduler.workers.values())
-        for worker in plan.end:
-            self._end_spare(worker)
-        if plan.start and not self.shut_down and self.broken is None:
-            for _ in range(plan.start):
-                self.reserve.started(self.peers.spawn(self), now)
-        return plan.due
-
-    def _end_spare(self, worker: int, failed: bool = False) -> None:
-        self.reserve.lost(worker, failed)
-        self._close(worker, "it was not needed any more")
+        self.crew.wake_reserve()
 
     def _next_runs(self, worker: int) -> None:
         """The worker has begun the next task that it holds."""
@@ -590,7 +438,7 @@ class Engine:
         if not task.abandoned:
             self.functions.took(task.function, frame.number)
         data, buffers = self.peers.read(frame)
-        held = self._hub.store.let_go(worker, frame.id)
+        held = self._let_go(worker, frame.id) if self._let_go is not None else ()
         if task.preempted and failed:
             self._run_again(worker, number, task)
             return
@@ -605,21 +453,23 @@ class Engine:
             # At once: bytes that are still the worker's are freed when it ends.
             store = self.peers.arena_store()
             kept = adopt(self._hub.mode, store, worker, _codec.decode(data))
-            self._hub.after(partial(self._settle_with, task, kept))
+            self._outcomes.is_value(task, kept)
         elif task.abandoned:
             self._hub.after(self._end_if_over)
         elif task.keep and not failed:
-            self._hub.after(partial(self._settle_kept, task, data, buffers))
+            self._outcomes.came_to_be_kept(task, data, buffers)
         else:
-            self._hub.after(partial(self._settle, task, failed, data, buffers, held))
+            self._outcomes.came(task, failed, data, buffers, held)
         if not again:
             self.ledger.task_finished(worker, task, failed, frame.number, now)
             self.scheduler.finished(worker, number, now)
             del self.tasks[number]
-            self._endings.over(number)
-        if self._wears_out:
+            self._stops.over(number)
+        slot = self.scheduler.workers[worker]
+        if self._wears_out and (failed or slot.is_over or not slot.held or frame.flags & FULL):
             self._wear(worker, failed and not task.abandoned, bool(frame.flags & FULL))
-        self._next_runs(worker)
+        if slot.held:
+            self.ledger.task_started(worker, self.tasks[slot.held[0]])
 
     def _is_retried(self, number: int, task: Task, data: bytes, buffers: Buffers) -> bool:
         """Says whether a task that raised is run again."""
@@ -641,7 +491,7 @@ class Engine:
         if is_full:
             scheduler.use_up(worker)
         if scheduler.workers[worker].is_over:
-            self._recall(worker)
+            self._stops.recall(worker)
         if scheduler.is_used_up(worker):
             self._hub.after(partial(self._retire, worker))
 
@@ -662,39 +512,17 @@ class Engine:
         self.ledger.counts.preempted += task.preempted
         task.preempted = task.is_parked = False
         task.future.wait_again()
-        self._endings.over(number)
+        self._stops.over(number)
 
     def _retire(self, worker: int) -> None:
         if worker in self.scheduler.workers:
-            self._end_worker(worker)
+            self.crew.end(worker, self._why_ended())
             self.dispatch()
-
-    def _settle_with(self, task: Task, value: object) -> None:
-        if not task.abandoned:
-            task.future.set_result(value)
-        self._end_if_over()
-
-    def _settle_kept(self, task: Task, data: bytes, buffers: Buffers) -> None:
-        views = [memoryview(part) for part in buffers]
-        try:
-            kept = keep(self._hub.mode, (data, views, ()))
-        except Exception as error:
-            self._fail(task, error)
-        else:
-            self._settle_with(task, kept)
-
-    def _settle(
-        self, task: Task, failed: bool, data: bytes, buffers: Buffers, held: tuple[Handle, ...]
-    ) -> None:
-        # The task and what the worker held are held on to, as the result may name parts of them.
-        settle(task.future, failed, data, buffers)
-        if self.shut_down:
-            self._end_if_over()
 
     def _setup_failed(self, worker: int, frame: Frame) -> None:
         error = remote_error(self.peers.decode(frame))
-        if worker in self.reserve.workers:
-            self._end_spare(worker, failed=True)
+        if worker in self.crew.reserve.workers:
+            self.crew.end_spare(worker, failed=True)
             return
         self.scheduler.setup_failed(worker, str(error))
         self._break(error)
@@ -707,11 +535,11 @@ class Engine:
             reason: why, for the message of WorkerLost.
             on_purpose: whether it is ended because of a task that would not end by itself.
         """
-        if worker in self.reserve.workers:
-            self._end_spare(worker, failed=True)
+        if worker in self.crew.reserve.workers:
+            self.crew.end_spare(worker, failed=True)
             return
-        started = self._recall(worker)
-        self._close(worker, reason)
+        started = self._stops.recall(worker)
+        self.crew.close(worker, reason)
         self.ledger.worker_lost(worker, reason)
         now = time.monotonic()
         lost = self.scheduler.worker_lost(worker, reason, started, now=now)
@@ -720,9 +548,9 @@ class Engine:
             self._waits_again(number, self.tasks[number])
         for number in lost.started:
             task = self.tasks.pop(number)
-            self._endings.over(number)
+            self._stops.over(number)
             if not task.abandoned:
-                self._fail(task, WorkerLost(worker, number, reason))
+                self._outcomes.fail(task, WorkerLost(worker, number, reason))
                 self.ledger.task_over(worker, task, "lost")
         if self._breaks_on_loss and not on_purpose and not self.shut_down:
             self.scheduler.broken = f"worker {worker} died: {reason}"
@@ -733,55 +561,27 @@ class Engine:
         if self.scheduler.broken is not None and self.broken is None:
             self._break(BrokenWorkerPool(self.scheduler.broken))
         elif self.broken is None and not self.shut_down:
-            self._all_warm()
+            self.crew.all_warm()
         self._end_if_over()
-
-    def _fail(self, task: Task, error: BaseException) -> None:
-        self._hub.after(partial(task.future.set_exception, error))
 
     def _break(self, cause: BaseException) -> None:
         """Fails every task and ends every worker: nothing can be run any more."""
         self.broken = cause
-        tasks, self.tasks = self.tasks, {}
+        tasks = dict(self.tasks)
+        self.tasks.clear()
         for number in tasks:
             self.scheduler.cancelled(number)
-        self._end_workers()
+        self.crew.end_all(self._why_ended(), self._broken_error)
         for number, task in tasks.items():
-            self._endings.over(number)
+            self._stops.over(number)
             if not task.abandoned:
-                self._fail(task, self._broken_error())
-        warm, self._warming = self._warming, {}
-        for future in warm.values():
-            self._hub.after(partial(future.set_exception, self._broken_error()))
+                self._outcomes.fail(task, self._broken_error())
 
     def _end_if_over(self) -> None:
         if self.shut_down and not self.tasks:
-            self._end_workers()
-
-    def _end_workers(self) -> None:
-        for worker in list(self.scheduler.workers):
-            self._end_worker(worker)
-        for worker in list(self.reserve.workers):
-            self._end_spare(worker)
-        if self.broken is None:
-            for future in list(self._warming.values()):
-                self._hub.after(future.cancel)
-
-    def _end_worker(self, worker: int) -> None:
-        """Ends a worker whose tasks, if it has any, are settled."""
-        held = len(self.scheduler.workers[worker].held)
-        self._close(worker, self._why_ended())
-        self.ledger.worker_ended(worker)
-        self.scheduler.worker_lost(worker, "it was not needed any more", held, may_retry=False)
+            self.crew.end_all(self._why_ended(), self._broken_error if self.broken else None)
 
     def _why_ended(self) -> str:
         if self.broken is not None:
             return "the pool is broken"
         return "the pool was shut down" if self.shut_down else "it was not needed any more"
-
-    def _close(self, worker: int, reason: str) -> None:
-        slot = self.scheduler.workers.get(worker)
-        if slot is not None:
-            self.ledger.worker_gone(slot)
-        self.peers.close(worker)
-        self.messages.lost(worker, reason)

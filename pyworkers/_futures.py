@@ -109,6 +109,7 @@ class _OwnCondition:
         with _lock:
             future.__dict__.setdefault("_waiters", _Waiters(future))
             first: threading.Condition = future.__dict__.setdefault("_condition", condition)
+            future.is_watched = True
         return first
 
 
@@ -169,23 +170,26 @@ class Future(concurrent.futures.Future[T]):
     It behaves as in the standard library, and ``await future`` works too.
     """
 
+    # What is the same for nearly all lies here, not in each: making one is part of every submit.
     _condition = _OwnCondition()
+    _state = PENDING
+    _result = None
+    _exception = None
+    _progress_callbacks: tuple[ProgressCallback, ...] = ()
+    _progress: Progress | None = None
+    is_watched = False
+    """Whether it has a Condition."""
+    is_short = False
+    """Whether it is expected to be done before the event loop could turn; for the engine."""
 
     def __init__(self, hub: Waiter, task: int, take_back: Callable[[int, bool], bool]) -> None:
         # Instead of the base class, which would make a Condition.
-        self._state = PENDING
-        self._result = None
-        self._exception = None
         self._done_callbacks: list[Callable[[Any], object]] = []
         self.hub = hub
         """Settles this future while somebody waits."""
         self._take_back = take_back
-        self._progress_callbacks: tuple[ProgressCallback, ...] = ()
-        self._progress: Progress | None = None
         self.task = task
         """Number of the task, unique in this interpreter."""
-        self.is_short = False
-        """Whether it is expected to be done before the event loop could turn; for the engine."""
 
     def result(self, timeout: float | None = None) -> T:
         """Returns what the task returned, waiting for it if need be.
@@ -249,7 +253,7 @@ class Future(concurrent.futures.Future[T]):
     def _settle_alone(self, result: T | None, exception: BaseException | None) -> bool:
         """Settles this future if there is nobody to notify but its callbacks."""
         with _lock:
-            if self._state in _OVER or "_condition" in self.__dict__:
+            if self._state in _OVER or self.is_watched:
                 return False
             self._result = result
             self._exception = exception
@@ -261,7 +265,7 @@ class Future(concurrent.futures.Future[T]):
     def add_done_callback(self, fn: Callable[["concurrent.futures.Future[T]"], object]) -> None:
         """Has a function called with this future when it is done, at once if it is."""
         with _lock:
-            if self._state not in _OVER and "_condition" not in self.__dict__:
+            if self._state not in _OVER and not self.is_watched:
                 self._done_callbacks.append(fn)
                 return
         super().add_done_callback(fn)

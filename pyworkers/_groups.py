@@ -3,7 +3,7 @@
 Owns what becomes of the others when one fails. Knows nothing of workers.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from types import TracebackType
 from typing import Any, ParamSpec, Protocol, Self, TypeVar
 
@@ -93,6 +93,24 @@ class TaskGroup:
         if errors:
             raise BaseExceptionGroup("tasks of a group failed", errors)
 
+    def _end(self, block_failed: bool) -> Generator[Callable[[], bool], None, None]:
+        """Ends the group: yields what is to be waited for, however that is done.
+
+        What goes wrong with the waiting is thrown in.
+        """
+        if not block_failed:
+            try:
+                yield self._is_decided
+            except BaseException:
+                self.cancel()
+                raise
+        if block_failed or self._failed:
+            self.cancel()
+            if self._open:
+                yield self._is_over
+        if not block_failed:
+            self._raise()
+
     def __enter__(self) -> Self:
         return self
 
@@ -102,18 +120,12 @@ class TaskGroup:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if error is None:
+        end = self._end(error is not None)
+        for is_done in end:
             try:
-                self._hub.wait(self._is_decided, None)
-            except BaseException:
-                self.cancel()
-                raise
-        if error is not None or self._failed:
-            self.cancel()
-            if self._open:
-                self._hub.wait(self._is_over, None)
-        if error is None:
-            self._raise()
+                self._hub.wait(is_done, None)
+            except BaseException as interrupted:
+                end.throw(interrupted)
 
     async def __aenter__(self) -> Self:
         return self
@@ -124,14 +136,9 @@ class TaskGroup:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if error is None:
+        end = self._end(error is not None)
+        for is_done in end:
             try:
-                await self._hub.wait_async(self._is_decided, None)
-            except BaseException:
-                self.cancel()
-                raise
-        if error is not None or self._failed:
-            self.cancel()
-            await self._hub.wait_async(self._is_over, None)
-        if error is None:
-            self._raise()
+                await self._hub.wait_async(is_done, None)
+            except BaseException as interrupted:
+                end.throw(interrupted)

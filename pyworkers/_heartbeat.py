@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from pyworkers._protocol import WorkerState
-from pyworkers._scheduler import WorkerSlot
+from pyworkers._slots import WorkerSlot
 
 PATIENCE: Final = 3
 """So many heartbeats may an idle worker be silent where no other limit is given."""

@@ -205,6 +205,9 @@ class Hub:
         self._settles: deque[Callable[[], object]] = deque()
         self.after = self._settles.append
         """Has a function called once the frames that arrived are handled and answered."""
+        self._tells: deque[Callable[[], object]] = deque()
+        self.at_last = self._tells.append
+        """Has a function called once there is nothing of ``after`` left to call."""
         self._pumping = False
         self._due = math.inf
         self._turn_due: float | None = None
@@ -236,16 +239,16 @@ class Hub:
         outer, self._pumping = self._pumping, True
         try:
             # A callback that blocks may be what keeps others from being settled.
-            found = self._gather(0.0 if self._settles else milliseconds)
-            if found or self._settles:
+            is_left = bool(self._settles or self._tells)
+            found = self._gather(0.0 if is_left else milliseconds)
+            if found or is_left:
                 self._handle_all()
         finally:
             self._pumping = outer
         return found
 
     def _handle_all(self) -> None:
-        frames, settles, handlers = self._frames, self._settles, self._handlers
-        answering = self._answering
+        frames, handlers, answering = self._frames, self._handlers, self._answering
         while frames:
             frame = frames.popleft()
             handler = handlers.get(frame.peer)
@@ -258,14 +261,14 @@ class Hub:
         while answering:
             answering.popitem()[0].dispatch()
         self.link.flush()
-        while settles:
-            settles.popleft()()
+        while queue := self._settles or self._tells:
+            queue.popleft()()
         self.link.flush()
 
     def settle(self) -> None:
-        """Makes the calls of ``after``, unless whoever pumps is going to."""
-        while self._settles and not self._pumping:
-            self._settles.popleft()()
+        """Makes the calls of ``after`` and ``at_last``, unless whoever pumps is going to."""
+        while (queue := self._settles or self._tells) and not self._pumping:
+            queue.popleft()()
 
     def _gather(self, milliseconds: float) -> bool:
         if not self._frames:
@@ -278,7 +281,7 @@ class Hub:
         outer, self._pumping = self._pumping, True
         try:
             self._frames.extend(self.link.receive(0.0))
-            found = bool(self._frames or self._settles)
+            found = bool(self._frames or self._settles or self._tells)
             self._handle_all()
         finally:
             self._pumping = outer
@@ -314,6 +317,9 @@ class Hub:
         """
         if handler is not None:
             self._waiting[handler] = None
+        loop, timers = self._loop, self._timers
+        if when >= self._due and timers and timers[0] <= when and loop and loop.is_running():
+            return  # as for most tasks with a timeout: nothing has to come earlier
         self._due = when = min(when, self._due)
         if when == math.inf:
             return

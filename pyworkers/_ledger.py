@@ -9,16 +9,21 @@ import time
 from dataclasses import dataclass
 from typing import Any, Final
 
+from pyworkers._breaker import CircuitBreaker
 from pyworkers._codec import Encoded
-from pyworkers._events import KINDS, Event, EventKind, Events, Outcome, log, logger
+from pyworkers._events import KINDS, Events, Outcome, log, logger
 from pyworkers._functions import Functions
 from pyworkers._futures import Future
 from pyworkers._hub import Hub
-from pyworkers._scheduler import Scheduler, WorkerSlot
+from pyworkers._scheduler import Scheduler
+from pyworkers._slots import WorkerSlot
 from pyworkers._statistics import Counts, PoolStatistics, WorkerInfo
 
 _VERBOSE: Final = KINDS[:3]
 """What is logged where somebody wants to see everything: the events of tasks."""
+
+_DONE: Final[Outcome] = "done"
+_FAILED: Final[Outcome] = "failed"
 
 
 @dataclass(slots=True)
@@ -36,6 +41,8 @@ class Task:
         is_parked: whether it is a coroutine that its worker awaits.
         abandoned: its future is settled; it runs only until it has heard of that.
         preempted: it was asked to end so that another can run, and is run again later.
+        breaker: is told what becomes of it; None if nobody is.
+        judged: number of the function that it judges.
     """
 
     future: Future[Any]
@@ -48,6 +55,8 @@ class Task:
     is_parked: bool = False
     abandoned: bool = False
     preempted: bool = False
+    breaker: CircuitBreaker | None = None
+    judged: int = 0
 
 
 class Ledger:
@@ -62,11 +71,11 @@ class Ledger:
 
     def __init__(self, hub: Hub, name: str, functions: Functions, scheduler: Scheduler) -> None:
         self.counts = Counts()
-        self.events = Events()
+        self.events = Events(hub.at_last)
         self.listeners = self.events.listeners
-        self._hub = hub
+        self._tell = self.events.add
         self._name = name
-        self._functions = functions
+        self._names = functions.names
         self._scheduler = scheduler
         if logger.isEnabledFor(logging.DEBUG):
             for kind in _VERBOSE:
@@ -76,12 +85,13 @@ class Ledger:
         """A task runs."""
         task.future.start()
         if "task_started" in self.listeners:
-            self._tell("task_started", worker, task)
+            self._tell("task_started", worker, task.future.task, self._names[task.function])
 
     def task_progressed(self, worker: int, task: Task, progress: tuple[Any, ...]) -> None:
         """A task has told how far it is."""
         if "task_progress" in self.listeners:
-            self._tell("task_progress", worker, task, progress=progress)
+            name = self._names[task.function]
+            self._tell("task_progress", worker, task.future.task, name, progress=progress)
 
     def task_finished(
         self, worker: int, task: Task, failed: bool, seconds: float, now: float
@@ -105,8 +115,8 @@ class Ledger:
         if failed:
             counts.failed += 1
         if "task_done" in self.listeners:
-            outcome: Outcome = "failed" if failed else "done"
-            self._tell("task_done", worker, task, outcome=outcome, seconds=seconds)
+            name, outcome = self._names[task.function], _FAILED if failed else _DONE
+            self._tell("task_done", worker, task.future.task, name, outcome, seconds)
 
     def task_retried(self, task: Task, seconds: float) -> None:
         """A task has raised and is going to be run again.
@@ -130,7 +140,8 @@ class Ledger:
         counts = self.counts
         setattr(counts, outcome, getattr(counts, outcome) + 1)
         if "task_done" in self.listeners:
-            self._tell("task_done", worker, task, outcome=outcome)
+            name = self._names[task.function]
+            self._tell("task_done", worker, task.future.task, name, outcome)
 
     def worker_ready(self, worker: int) -> None:
         """A worker can run tasks."""
@@ -158,16 +169,6 @@ class Ledger:
     def log(self, text: str, worker: int, *details: str) -> None:
         """Logs something of a worker, whose number is an attribute of the record."""
         logger.info(text, worker, self._name, *details, extra={"worker": worker})
-
-    def _tell(
-        self, kind: EventKind, worker: int | None, task: Task | None = None, **rest: Any
-    ) -> None:
-        """Has listeners told of an event, once the state of this pool is in order."""
-        if not self.events.pending:
-            self._hub.after(self.events.deliver)
-        if task is not None:
-            rest |= {"task": task.future.task, "function": self._functions.names[task.function]}
-        self.events.pending.append(Event(kind, time.time(), worker, **rest))
 
     def statistics(self) -> PoolStatistics:
         """Returns what has happened so far."""

@@ -1,8 +1,8 @@
 """Messages between users' code on two sides: named channels, handlers, requests and answers.
 
-Owns the channels of one side, what waits for an answer, and what is being answered. Both ends of a
-conversation run this same code, over a ``Side`` that knows how things travel there. A handler is
-called once all that has arrived is in order, in a context of its own.
+Owns the channels of one side, and who waits for an answer. Both ends of a conversation run this
+same code, over a ``Side`` that knows how things travel there. When a request is over is decided in
+``_requests``, and how one is answered in ``_answers``.
 
 ::
 
@@ -12,17 +12,14 @@ called once all that has arrived is in order, in a context of its own.
 """
 
 import asyncio
-import logging
 import math
 import time
-from collections.abc import Callable, Coroutine
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from functools import partial
-from types import CoroutineType
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
-from pyworkers._futures import Future, Waiter
+from pyworkers._answers import Answers, Handler
+from pyworkers._futures import Future
 from pyworkers._protocol import Kind
 from pyworkers._requests import (
     DEFAULT_PENDING,
@@ -32,105 +29,8 @@ from pyworkers._requests import (
     Requests,
 )
 from pyworkers._results import chained
-from pyworkers.errors import (
-    NoHandler,
-    PayloadError,
-    ProtocolError,
-    QueueFull,
-)
-
-_logger: Final = logging.getLogger("pyworkers")
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """What a handler is called with.
-
-    Attributes:
-        channel: name of the channel.
-        kind: what the handler was registered for.
-        payload: what was sent.
-        worker: number of the worker that sent it; None if that was the hub, or the page.
-        id: of a request, among those of its sender; None if nobody waits for an answer.
-        time: when it was sent, in seconds since the epoch.
-    """
-
-    channel: str
-    kind: str
-    payload: Any
-    worker: int | None
-    id: int | None
-    time: float
-    _report: Callable[[float, float | None, str], None] = field(repr=False, compare=False)
-
-    def progress(self, done: float, total: float | None = None, message: str = "") -> None:
-        """Tells who waits for the answer how far it is; nothing if nobody does.
-
-        Args:
-            done: how much is done.
-            total: how much there is to do; None where that is not known.
-            message: for people.
-        """
-        self._report(done, total, message)
-
-
-Handler = Callable[[Message], Any]
-
-SERVICES: Final[dict[tuple[str, str], Handler]] = {}
-"""Handlers that every channel has of itself, by its name and the message's kind."""
-
-
-class Side(Protocol):
-    """How messages travel from one side of a conversation."""
-
-    name: str
-    """Of this side, for people: "the hub"."""
-
-    @property
-    def waiter(self) -> Waiter:
-        """Settles the futures of requests while somebody waits."""
-
-    def encode(self, value: Any, lasts: bool = False) -> Any:
-        """Returns a value as it travels, and may again later if it ``lasts``.
-
-        Raises:
-            PayloadError: it cannot travel.
-        """
-
-    def describe(self, error: BaseException) -> Any:
-        """Returns what ``restore`` of the other side makes the same exception of."""
-
-    def restore(self, value: Any) -> BaseException:
-        """Makes an exception of what the other side told of it."""
-
-    def send(self, peer: int, kind: Kind, id: int, value: Any, number: float) -> None:
-        """Queues something encoded."""
-
-    def flush(self) -> None:
-        """Has it leave, outside of handling what arrived."""
-
-    def after(self, call: Callable[[], object]) -> None:
-        """Calls back when all that has arrived is in order."""
-
-    def apart(self, call: Callable[[], object]) -> None:
-        """Calls in a context of its own, outside of any task."""
-
-    def beside(
-        self, work: Coroutine[Any, Any, Any], then: Callable[[Callable[[], Any]], None]
-    ) -> "asyncio.Task[Any] | None":
-        """Awaits a coroutine, and calls with what returns its result or raises its error."""
-
-    def remind(self, when: float) -> None:
-        """Has ``Messenger.tick`` called at a time of ``time.monotonic``, at the latest."""
-
-    def undisturbed(self) -> AbstractContextManager[None]:
-        """Keeps what users' code has begun from being stopped half way by a signal."""
-
-    def called(self, peer: int) -> str:
-        """Returns the name of another side, for people: "worker 3"."""
-
-    def number_of(self, peer: int) -> int | None:
-        """Returns the number of a worker; None for others."""
+from pyworkers._sides import PARTNER, Side, log, logger
+from pyworkers.errors import PayloadError, ProtocolError, QueueFull
 
 
 class _Asked(NamedTuple):
@@ -139,18 +39,6 @@ class _Asked(NamedTuple):
     kind: str
     future: Future[Any]
     encoded: Any
-
-
-@dataclass(slots=True, eq=False)
-class _Answering:
-    """A message whose handler has not returned."""
-
-    peer: int
-    id: int
-    channel: str
-    kind: str
-    began: float = 0.0
-    task: "asyncio.Task[Any] | None" = None
 
 
 class Channel:
@@ -213,10 +101,6 @@ class Channel:
         )
 
 
-PARTNER: Final = 0
-"""The peer of a side that has only one."""
-
-
 class DirectChannel(Channel):
     """An end of a named channel to the one other side there is.
 
@@ -262,38 +146,6 @@ class DirectChannel(Channel):
             return self._messenger.request(self, PARTNER, kind, payload, timeout, retries)
 
 
-class Alarm:
-    """Has an event loop call back at the earliest of the times that were set.
-
-    None is ever cancelled: Pyodide's loop keeps those, too, until their time.
-
-    Args:
-        rings: called at that time; returns the next one, None if there is none.
-    """
-
-    def __init__(self, rings: Callable[[], float | None]) -> None:
-        self._rings = rings
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._due = math.inf
-
-    def set(self, when: float) -> None:
-        """Sets a time, in seconds of ``time.monotonic``; nothing where no event loop runs."""
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            return
-        if loop is not self._loop or when < self._due:
-            self._loop, self._due = loop, when
-            loop.call_later(max(0.0, when - time.monotonic()), self._time_came, when)
-
-    def _time_came(self, when: float) -> None:
-        if self._due == when:
-            self._due = math.inf
-        due = self._rings()
-        if due is not None:
-            self.set(due)
-
-
 class Messenger:
     """All messages of one side.
 
@@ -305,7 +157,7 @@ class Messenger:
         self.side = side
         self.channels: dict[str, Channel] = {}
         self.requests: Requests[_Asked] = Requests()
-        self._answering: dict[tuple[int, int], _Answering] = {}
+        self._answers = Answers(side, self.channels)
         self._queue: list[asyncio.Future[None]] = []
 
     def post(self, channel: Channel, peers: list[int], kind: str, payload: Any) -> None:
@@ -318,7 +170,7 @@ class Messenger:
         encoded = self._encode(channel, kind, payload)
         for peer in peers:
             channel.sent += 1
-            self._log("post", peer, channel.name, kind)
+            log(self.side, "post", peer, channel.name, kind)
             side.send(peer, Kind.POST, 0, encoded, time.time())
         side.flush()
 
@@ -374,15 +226,10 @@ class Messenger:
 
     def _send(self, request: Request[_Asked]) -> None:
         peer, what = request.peer, request.what
-        self._log("request", peer, request.channel, what.kind)
+        log(self.side, "request", peer, request.channel, what.kind)
         self.side.send(peer, Kind.REQUEST, request.id, what.encoded, time.time())
         if request.deadline < math.inf:
             self.side.remind(request.deadline)
-
-    def _log(self, what: str, peer: int, channel: str, kind: str) -> None:
-        if _logger.isEnabledFor(logging.DEBUG):
-            names = self.side.name, self.side.called(peer)
-            _logger.debug("%s from %s to %s: %r on channel %r", what, *names, kind, channel)
 
     def check_room(self, channel: Channel, count: int) -> None:
         """Raises QueueFull if a channel does not allow so many more requests."""
@@ -404,7 +251,7 @@ class Messenger:
 
     def answering(self, channel: str) -> int:
         """Returns how many requests on a channel are being answered here."""
-        return sum(answering.channel == channel for answering in self._answering.values())
+        return self._answers.count(channel)
 
     def _withdraw(self, id: int, running: bool) -> bool:
         request = self.requests.withdrawn(id)
@@ -416,7 +263,7 @@ class Messenger:
         return True
 
     def _tell_withdrawn(self, request: Request[_Asked]) -> None:
-        self._log("withdrawal", request.peer, request.channel, request.what.kind)
+        log(self.side, "withdrawal", request.peer, request.channel, request.what.kind)
         self.side.send(request.peer, Kind.WITHDRAW, request.id, self.side.encode(None), 0.0)
 
     def _ended(self) -> None:
@@ -459,13 +306,7 @@ class Messenger:
         for request in self.requests.lost(peer):
             self.channels[request.channel].failed += 1
             self._end(request, None, error)
-        for key in [key for key in self._answering if key[0] == peer]:
-            self._drop(key)
-
-    def _drop(self, key: tuple[int, int]) -> None:
-        answering = self._answering.pop(key, None)
-        if answering is not None and answering.task is not None:
-            answering.task.cancel()
+        self._answers.lost(peer)
 
     def handle(
         self, kind: Kind, peer: int, id: int, number: float, read: Callable[[], Any]
@@ -483,102 +324,13 @@ class Messenger:
             ProtocolError: it cannot have been sent by code like this.
         """
         if kind is Kind.REQUEST or kind is Kind.POST:
-            self._hear(peer, id if kind is Kind.REQUEST else 0, number, read)
+            self._answers.hear(peer, id if kind is Kind.REQUEST else 0, number, read)
         elif kind is Kind.WITHDRAW:
-            self._drop((peer, id))
+            self._answers.drop((peer, id))
         elif id == 0:
             self._post_failed(peer, read)
         else:
             self._answered(kind, peer, id, read)
-
-    def _hear(self, peer: int, id: int, sent: float, read: Callable[[], Any]) -> None:
-        answering = _Answering(peer, id, "", "")
-        if id:
-            self._drop((peer, id))
-            self._answering[peer, id] = answering
-        try:
-            channel, kind, payload = read()
-        except ProtocolError:
-            raise
-        except Exception as error:
-            text = f"a message cannot be read by {self.side.name}: {error}"
-            self._fail(answering, chained(PayloadError(text), error))
-            return
-        answering.channel, answering.kind = channel, kind
-        serve = partial(self._serve, answering, payload, sent)
-        self.side.after(partial(self.side.apart, serve))
-
-    def _is_wanted(self, answering: _Answering) -> bool:
-        key = answering.peer, answering.id
-        return not answering.id or self._answering.get(key) is answering
-
-    def _serve(self, answering: _Answering, payload: Any, sent: float) -> None:
-        if not self._is_wanted(answering):
-            return
-        peer, name, kind = answering.peer, answering.channel, answering.kind
-        channel = self.channels.get(name)
-        handler = None
-        if channel is not None:
-            channel.received += 1
-            handler = channel.handler(kind)
-        handler = handler or SERVICES.get((name, kind))
-        answering.began = time.perf_counter()
-        if handler is None:
-            self._fail(answering, NoHandler(self.side.name, name, kind))
-            return
-        worker, report = self.side.number_of(peer), partial(self._report, answering)
-        message = Message(name, kind, payload, worker, answering.id or None, sent, report)
-        try:
-            value = handler(message)
-        except BaseException as error:
-            self._fail(answering, error)
-            if isinstance(error, KeyboardInterrupt):
-                raise
-            return
-        if type(value) is CoroutineType:
-            answering.task = self.side.beside(value, partial(self._served, answering))
-        else:
-            self._answer(answering, value)
-
-    def _served(self, answering: _Answering, outcome: Callable[[], Any]) -> None:
-        try:
-            value = outcome()
-        except BaseException as error:
-            self._fail(answering, error)
-        else:
-            self._answer(answering, value)
-
-    def _report(
-        self, answering: _Answering, done: float, total: float | None, message: str
-    ) -> None:
-        if answering.id and self._is_wanted(answering):
-            encoded = self.side.encode((done, total, message))
-            self.side.send(answering.peer, Kind.REPORT, answering.id, encoded, 0.0)
-            self.side.flush()
-
-    def _answer(self, answering: _Answering, value: Any) -> None:
-        if not answering.id:
-            return
-        try:
-            encoded = self.side.encode(value)
-        except PayloadError as error:
-            text = f"what the handler of {answering.kind!r} returned cannot be sent: {error}"
-            self._fail(answering, chained(PayloadError(text), error))
-        else:
-            self._reply(answering, Kind.RESPONSE, encoded)
-
-    def _fail(self, answering: _Answering, error: BaseException) -> None:
-        told = self.side.describe(error)
-        encoded = self.side.encode((answering.channel, answering.kind, told))
-        self._reply(answering, Kind.FAILURE, encoded)
-
-    def _reply(self, answering: _Answering, kind: Kind, encoded: Any) -> None:
-        if not self._is_wanted(answering):
-            return
-        self._answering.pop((answering.peer, answering.id), None)
-        seconds = time.perf_counter() - answering.began if answering.began else 0.0
-        self._log(kind.name.lower(), answering.peer, answering.channel, answering.kind)
-        self.side.send(answering.peer, kind, answering.id, encoded, seconds)
 
     def _post_failed(self, peer: int, read: Callable[[], Any]) -> None:
         name, kind, told = read()
@@ -586,9 +338,7 @@ class Messenger:
         if channel is not None:
             channel.failed += 1
         error, who = self.side.restore(told), self.side.called(peer)
-        _logger.error(
-            "%s failed with the message %r on channel %r", who, kind, name, exc_info=error
-        )
+        logger.error("%s failed with the message %r on channel %r", who, kind, name, exc_info=error)
 
     def _answered(self, kind: Kind, peer: int, id: int, read: Callable[[], Any]) -> None:
         request = self.requests.find(id, peer)

@@ -12,8 +12,9 @@ from functools import partial
 from typing import Any
 
 from pyworkers import _js
-from pyworkers._messages import PARTNER, Alarm, DirectChannel, Messenger
+from pyworkers._messages import DirectChannel, Messenger
 from pyworkers._protocol import Kind
+from pyworkers._sides import PARTNER, Alarm
 from pyworkers._worker import apart
 from pyworkers.errors import ModeError, NoHandler, PageError, PayloadError
 

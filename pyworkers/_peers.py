@@ -23,6 +23,9 @@ from pyworkers.errors import ProtocolError
 
 NOTHING: Final[Encoded] = (b"", [], ())
 
+_MOST: Final = MAX_FRAME_BYTES - HEADER_BYTES
+"""So many bytes have room in a frame."""
+
 _STREAMS: Final = {1: "stdout", 2: "stderr"}
 
 _logger: Final = logging.getLogger("pyworkers")
@@ -120,7 +123,11 @@ class Peers:
             told.functions.add(function)
             self.send(worker, Kind.FUNCTION, function, self._functions.encoded[function])
         told.tasks += 1
-        self.send(worker, Kind.TASK, number, call, flags, since, told.epoch)
+        payload, buffers, handles = call
+        if buffers or handles or len(payload) > _MOST:
+            self.send(worker, Kind.TASK, number, call, flags, since, told.epoch)
+        else:
+            self._link.send(worker, Kind.TASK, number, payload, flags, since, told.epoch)
 
     def _tell_environment(self, worker: int, epoch: int) -> None:
         environment = self._hub.environment
@@ -157,7 +164,7 @@ class Peers:
         if handles:
             for missing, encoded in self._hub.store.missing(worker, handles):
                 self.send(worker, Kind.OBJECT, missing, encoded)
-        if buffers or len(payload) > MAX_FRAME_BYTES - HEADER_BYTES:
+        if buffers or len(payload) > _MOST:
             payload = _codec.spill(payload, buffers, partial(self._link.put, worker))
             flags |= SPILLED
         self._link.send(worker, kind, id, payload, flags, number, epoch)

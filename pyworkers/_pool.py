@@ -1,7 +1,7 @@
 """The pool as users see it: an executor whose tasks run in workers.
 
-Owns the arguments: it checks them, encodes what every worker starts with, and gives the rest to
-its engine.
+Owns the arguments of tasks: it checks them, and gives them to its engine. Those of the pool itself
+are described here, and checked by ``_options``.
 """
 
 import itertools
@@ -19,38 +19,31 @@ from collections.abc import (
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from pathlib import Path
-from random import Random
 from types import TracebackType
 from typing import Any, Final, Literal, NoReturn, ParamSpec, Self, TypeVar, overload
 
 from pyworkers import _codec, _js
 from pyworkers._arena import ArenaStatistics
-from pyworkers._backoff import Restarts, RetryOn, as_error_types
+from pyworkers._backoff import RetryOn, as_error_types
 from pyworkers._breaker import CircuitBreaker
-from pyworkers._codec import Encoded, Handle
-from pyworkers._engine import Engine
-from pyworkers._env import Mode, choose_mode, module_source
-from pyworkers._env import capabilities as found_capabilities
+from pyworkers._env import Mode
 from pyworkers._events import KINDS, EventKind, Listener
 from pyworkers._futures import Future
 from pyworkers._groups import TaskGroup
-from pyworkers._heartbeat import Heartbeats
 from pyworkers._hub import hub_for
 from pyworkers._iterators import Completed, Mapped
 from pyworkers._lanes import Need
-from pyworkers._output import Output, print_output
-from pyworkers._policies import DEFAULT_PRIORITY, Policy, as_policy, as_priority, places
+from pyworkers._options import PoolOptions, check_breaker
+from pyworkers._output import Output
+from pyworkers._policies import DEFAULT_PRIORITY, Policy, as_priority
 from pyworkers._pool_messages import PoolChannel
 from pyworkers._protocol import WorkerState
-from pyworkers._scaling import Scaling
-from pyworkers._scheduler import Scheduler
-from pyworkers._standby import default_standby
 from pyworkers._statistics import PoolStatistics, WorkerInfo
-from pyworkers._store import Ref, check_mode
+from pyworkers._store import Ref
 from pyworkers._store import keep as store_keep
 from pyworkers._trace import Trace
-from pyworkers._worker import Setup, current_worker
-from pyworkers.errors import ModeError, QueueFull
+from pyworkers._worker import current_worker
+from pyworkers.errors import ModeError, PayloadError, QueueFull
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -109,8 +102,8 @@ class WorkerPool(Executor):
             it ran is lost; at least two heartbeats. None means three heartbeats for idle workers,
             and never for those that run a task, as compiled code gives no signs. In mode transfer
             only idle ones can give any.
-        breaker: has calls of a function that keeps failing fail at once, if they come by ``submit``
-            or ``submit_with``; None means that all are made. A ``map`` ends with its first error.
+        breaker: has calls of a function that keeps failing fail at once; None means that all are
+            made. In a ``map``, calls that travel together count as one.
         policy: which task is first and which worker gets it: "priority", "fifo", "deadline",
             "round_robin", "least_loaded", or a ``Policy``.
         capabilities: how many of the workers have something that not all need to have, such as a
@@ -161,88 +154,39 @@ class WorkerPool(Executor):
                 "this is a worker, which cannot have a pool of its own: return what is to be done "
                 "and submit it where the pool is"
             )
-        if max_workers is None:
-            max_workers = found_capabilities().default_workers
-        if max_workers < 1:
-            raise ValueError(f"max_workers must be at least 1, not {max_workers}")
-        if standby is None:
-            standby = default_standby(found_capabilities().cores)
-        if standby < 0:
-            raise ValueError(f"standby must be 0 or more, not {standby}")
-        if not 0 <= min_workers <= max_workers:
-            raise ValueError(f"min_workers must be 0 to {max_workers}, not {min_workers}")
-        if max_pending is not None and max_pending < 1:
-            raise ValueError(f"max_pending must be at least 1, not {max_pending}")
-        for name, seconds in (
-            ("idle_timeout", idle_timeout),
-            ("worker_lifetime", worker_lifetime),
-            ("heartbeat", heartbeat),
-        ):
-            if seconds is not None and not seconds > 0:
-                raise ValueError(f"{name} must be more than 0 seconds, not {seconds}")
-        if silence is not None and (heartbeat is None or not silence >= 2 * heartbeat):
-            raise ValueError(f"silence must be at least two heartbeats, not {silence}")
-        _check_breaker(breaker)
-        if isinstance(packages, str) or isinstance(modules, str):
-            raise ValueError("packages and modules each take a list of names, not a string")
-        if not grace >= 0:
-            raise ValueError(f"grace must be 0 seconds or more, not {grace}")
-        for name, most in (
-            ("max_tasks_per_child", max_tasks_per_child),
-            ("max_failures_per_child", max_failures_per_child),
-            ("heap_limit", heap_limit),
-        ):
-            if most is not None and most < 1:
-                raise ValueError(f"{name} must be at least 1, not {most}")
-        if on_worker_lost not in ("replace", "shrink", "break"):
-            raise ValueError(
-                f'on_worker_lost must be "replace", "shrink" or "break", not {on_worker_lost!r}'
-            )
-        self._mode = choose_mode(mode)
-        sources: dict[str, bytes] = {}
-        for name in modules:
-            sources |= module_source(name)
-        setup = _encode_setup(
-            packages,
-            # In mode inline they are here already.
-            {} if self._mode == "inline" else sources,
-            files or {},
-            initializer,
-            initargs,
-            None if self._mode == "inline" else heap_limit,
+        options = PoolOptions(
+            max_workers=max_workers,
+            packages=packages,
+            modules=modules,
+            files=files,
+            initializer=initializer,
+            initargs=initargs,
+            mode=mode,
+            standby=standby,
+            on_output=on_output,
+            grace=grace,
+            max_tasks_per_child=max_tasks_per_child,
+            max_failures_per_child=max_failures_per_child,
+            heap_limit=heap_limit,
+            on_worker_lost=on_worker_lost,
+            heartbeat=heartbeat,
+            silence=silence,
+            breaker=breaker,
+            policy=policy,
+            capabilities=capabilities,
+            max_pending=max_pending,
+            min_workers=min_workers,
+            idle_timeout=idle_timeout,
+            worker_lifetime=worker_lifetime,
         )
-        check_mode(self._mode, setup[2])
-        self._places = places(capabilities or {}, max_workers)
-        if self._mode == "inline":
-            self._places = self._places[:1]
-            max_workers, min_workers = 1, min(min_workers, 1)
+        self._mode = options.chosen_mode()
+        setup = options.setup(self._mode)
+        self._places = options.places(self._mode)
         self._max_pending = max_pending
         self._breaker = breaker
         self._hub = hub_for(self._mode)
-        scheduler = Scheduler(
-            max_workers,
-            can_take_back=self._mode == "shared",
-            max_tasks=max_tasks_per_child,
-            max_failures=max_failures_per_child,
-            restarts=Restarts(on_worker_lost != "shrink"),
-            policy=as_policy(policy),
-            places=self._places if capabilities else (),
-            scaling=Scaling(min_workers, idle_timeout),
-            lifetime=worker_lifetime,
-            chance=Random().random,
-        )
-        self._engine = Engine(
-            self._hub,
-            name=f"pyworkers pool {next(_pool_numbers)}",
-            scheduler=scheduler,
-            setup=setup,
-            on_output=on_output or print_output,
-            grace=grace,
-            breaks_on_loss=on_worker_lost == "break",
-            standby=0 if self._mode == "inline" else standby,
-            heartbeats=Heartbeats(None if self._mode == "inline" else heartbeat, silence),
-            wears_out=any((max_tasks_per_child, max_failures_per_child, heap_limit)),
-        )
+        name = f"pyworkers pool {next(_pool_numbers)}"
+        self._engine = options.engine(self._hub, name, setup, self._places)
         _js.route_executors(WorkerPool)
         weakref.finalize(self, self._engine.begin_shutdown, cancel_futures=False)
         self._engine.dispatch()
@@ -297,7 +241,7 @@ class WorkerPool(Executor):
     @property
     def standby(self) -> int:
         """How many workers are in reserve now, ready to take a place at once."""
-        return self._engine.reserve.ready
+        return self._engine.crew.reserve.ready
 
     async def ready(self) -> None:
         """Waits until blocking calls are safe; needed in a worker that pyworkers did not start.
@@ -329,8 +273,8 @@ class WorkerPool(Executor):
             QueueFull: as many tasks wait as ``max_pending`` allows.
         """
         self._engine.check_open()
-        if self._max_pending is not None:
-            self._check_room()
+        if self._max_pending is not None and not self._has_room():
+            raise self._full()
         return self._engine.submit(fn, args, kwargs, DEFAULT_PRIORITY, None, breaker=self._breaker)
 
     def submit_with(
@@ -398,26 +342,28 @@ class WorkerPool(Executor):
             ModeError: there is no room, and this thread cannot block.
         """
         self._engine.check_open()
-        priority = as_priority(priority)
+        if priority is not DEFAULT_PRIORITY:
+            priority = as_priority(priority)
         if timeout is not None and not timeout >= 0:
             raise ValueError(f"timeout must be 0 seconds or more, not {timeout}")
         if retries < 0:
             raise ValueError(f"retries must be 0 or more, not {retries}")
         if not 0 <= delay < math.inf:
             raise ValueError(f"delay must be 0 seconds or more, not {delay}")
-        _check_breaker(breaker)
-        errors = as_error_types(retry_on)
+        if breaker is not None:
+            check_breaker(breaker)
+        errors = () if retry_on == () else as_error_types(retry_on)
         if not 0 <= backoff < math.inf:
             raise ValueError(f"backoff must be 0 seconds or more, not {backoff}")
         if (errors or backoff) and not retries:
             raise ValueError("retry_on and backoff need retries of at least 1")
         needed = frozenset(requires)
-        if unknown := needed - self._places[0]:
+        if needed and (unknown := needed - self._places[0]):
             raise ValueError(f"no worker of this pool has the capability {min(unknown)!r}")
-        if self._max_pending is not None:
-            if block and not self._has_room():
-                self._hub.wait(self._has_room, None)
-            self._check_room()
+        if self._max_pending is not None and not self._has_room():
+            if not block:
+                raise self._full()
+            self._hub.wait(self._has_room, None)
         need = Need(needed, affinity) if needed or affinity is not None else None
         return self._engine.submit(
             fn,
@@ -441,16 +387,14 @@ class WorkerPool(Executor):
         await self._hub.wait_async(self._has_room, None)
 
     def _has_room(self) -> bool:
-        scheduler = self._engine.scheduler
-        pending = scheduler.queued + scheduler.delayed
-        return self._max_pending is None or pending < self._max_pending
+        scheduler, most = self._engine.scheduler, self._max_pending
+        return most is None or scheduler.queued + scheduler.delayed < most
 
-    def _check_room(self) -> None:
-        if not self._has_room():
-            raise QueueFull(
-                f"{self._max_pending} tasks wait for a worker, and max_pending allows no more: "
-                "`await pool.room()` first, or use submit_with(block=True)"
-            )
+    def _full(self) -> QueueFull:
+        return QueueFull(
+            f"{self._max_pending} tasks wait for a worker, and max_pending allows no more: "
+            "`await pool.room()` first, or use submit_with(block=True)"
+        )
 
     def stats(self) -> PoolStatistics:
         """Returns what has happened in this pool so far."""
@@ -563,6 +507,12 @@ class WorkerPool(Executor):
             raise ValueError(f"rate must be more than 0 calls a second, not {rate}")
         self._engine.check_open()
         engine = self._engine
+        breaker, judged = self._breaker, None
+        if breaker is not None:
+            try:
+                judged = engine.functions.register(fn)
+            except PayloadError:  # as what the first chunk fails with will say
+                breaker = None
         calls: Iterable[tuple[Any, ...]] = zip(*iterables, strict=False)
         length = None
         if buffersize is None:
@@ -570,7 +520,14 @@ class WorkerPool(Executor):
             length = len(calls)
         return Mapped(
             lambda function, args, delay: engine.submit(
-                function, args, {}, DEFAULT_PRIORITY, None, delay=delay
+                function,
+                args,
+                {},
+                DEFAULT_PRIORITY,
+                None,
+                delay=delay,
+                breaker=breaker,
+                judged=judged,
             ),
             self.max_workers,
             self._hub,
@@ -667,34 +624,3 @@ class WorkerPool(Executor):
         trace: TracebackType | None,
     ) -> None:
         await self.aclose()
-
-
-def _check_breaker(breaker: object) -> None:
-    if breaker is not None and not isinstance(breaker, CircuitBreaker):
-        raise TypeError(f"breaker must be a CircuitBreaker or None, not {breaker!r}")
-
-
-def _encode_setup(
-    packages: Sequence[str],
-    sources: dict[str, bytes],
-    files: Mapping[str, bytes | str],
-    initializer: Callable[..., object] | None,
-    initargs: tuple[Any, ...],
-    heap_limit: int | None,
-) -> Encoded:
-    setup: Setup = {
-        "packages": list(packages),
-        "modules": sources,
-        "files": {
-            name: data.encode() if isinstance(data, str) else bytes(data)
-            for name, data in files.items()
-        },
-        "initializer": None,
-        "heap_limit": heap_limit,
-    }
-    handles: tuple[Handle, ...] = ()
-    if initializer is not None:
-        function, _, handles = _codec.encode_function(initializer)
-        setup["initializer"] = (function, initargs)
-    data, buffers, inner = _codec.encode(setup)
-    return data, buffers, (*handles, *inner)

@@ -215,7 +215,10 @@ TRANSITIONS: Final[dict[WorkerState, dict[Kind, WorkerState]]] = {
 that holds further tasks BUSY: the scheduler knows how many."""
 
 
-_KINDS = {int(kind): kind for kind in Kind}
+_LEGAL: Final[dict[str, dict[int, Kind]]] = {
+    state.value: {int(kind): kind for kind in kinds} for state, kinds in TRANSITIONS.items()
+}
+"""By the name of the state: a member of an Enum is hashed in Python, once for each frame."""
 
 
 def check_kind(worker: int, state: WorkerState, kind: int) -> Kind:
@@ -224,9 +227,10 @@ def check_kind(worker: int, state: WorkerState, kind: int) -> Kind:
     Raises:
         ProtocolError: it may not; the message names kind, worker and state.
     """
-    known = _KINDS.get(kind)
-    if known is None or known not in TRANSITIONS[state]:
-        name = known.name if known else f"kind {kind}"
+    known = _LEGAL[state._value_].get(kind)
+    if known is None:
+        named = {int(kind): kind.name for kind in Kind}
+        name = named.get(kind, f"kind {kind}")
         raise ProtocolError(f"cannot handle {name} while worker {worker} is {state.name}")
     return known
 

@@ -4,6 +4,7 @@ Owns the reading of results, and how errors travel. Knows nothing of tasks, work
 """
 
 import traceback
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from pyworkers import _codec
@@ -54,7 +55,13 @@ def error_of(data: bytes, buffers: Buffers) -> BaseException:
         return chained(PayloadError("the error of the task cannot be read here"), error)
 
 
-def settle(future: Future[Any], failed: bool, data: bytes, buffers: Buffers) -> None:
+def settle(
+    future: Future[Any],
+    failed: bool,
+    data: bytes,
+    buffers: Buffers,
+    judge: Callable[[bool], object] | None = None,
+) -> None:
     """Gives a future what its task returned or raised.
 
     Args:
@@ -62,20 +69,27 @@ def settle(future: Future[Any], failed: bool, data: bytes, buffers: Buffers) -> 
         failed: whether the task raised.
         data: what the worker sent.
         buffers: its parts out of band.
+        judge: told before whether the future fails.
     """
     try:
         value = _codec.decode(data, buffers)
         if failed:
             value = remote_error(value)
     except PayloadError as error:
+        if judge is not None:
+            judge(True)
         text = f"what the task returned cannot be read here: {error}"
         future.set_exception(chained(PayloadError(text), error.__cause__))
     except BaseException as error:
+        if judge is not None:
+            judge(True)
         # A SystemExit of what is read is its future's; a KeyboardInterrupt is the user's too.
         future.set_exception(error)
         if isinstance(error, KeyboardInterrupt):
             raise
     else:
+        if judge is not None:
+            judge(failed)
         if failed:
             future.set_exception(value)
         else:

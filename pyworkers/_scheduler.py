@@ -2,8 +2,8 @@
 
 Owns the workers' states, what each holds, and which of them ends. Knows nothing of payloads,
 futures or channels: events come in by method calls, tasks and workers are numbers, time is handed
-in, and ``decide`` returns what is to be done. Who comes first says a policy, who may run what the
-lanes, how many workers there should be the scaling.
+in, and ``decide`` returns what is to be done. What waits, and in which order, is the queue's; which
+workers are started the staffing's.
 
 A worker holds tasks in the order in which it runs them; the first one runs. Where tasks that it
 has not started can be taken back, it is given further ones ahead, so that it need not wait for the
@@ -16,19 +16,18 @@ A worker that is over its lifetime is given nothing more, and ends when it has n
 """
 
 import heapq
-from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from pyworkers._backoff import Restarts, Retries
-from pyworkers._lanes import Lane, Lanes, Need
-from pyworkers._policies import AGEING_SECONDS, DEFAULT_PRIORITY, Policy, QueuedTask
+from pyworkers._backoff import Restarts
+from pyworkers._lanes import Lane
+from pyworkers._policies import Policy
 from pyworkers._protocol import WorkerState
+from pyworkers._queue import Entry, Queue
 from pyworkers._scaling import Scaling
-
-MAX_BOOT_FAILURES: Final = 3
-"""So many workers in a row that end before they are ready break the pool."""
+from pyworkers._slots import WorkerSlot
+from pyworkers._staffing import Staffing, Wanted
 
 WINDOW_SECONDS: Final = 0.002
 """How much work a worker may hold ahead: many times the way to the hub and back."""
@@ -37,57 +36,6 @@ ONE_AHEAD_SECONDS: Final = 0.1
 """A worker that is busy for at most so long holds one task ahead, if it can be taken back."""
 STUCK_SECONDS: Final = 0.01
 """A task that runs so long while others wait behind it, and a worker is idle, is in the way."""
-
-
-@dataclass(slots=True)
-class WorkerSlot:
-    """A worker as the scheduler knows it.
-
-    Attributes:
-        number: of the worker.
-        state: what it is doing.
-        created: when it was started, in seconds of the clock that is handed in.
-        last_used: when it last began or finished a task.
-        held: the tasks that it was given, in order; the first one runs.
-        parked: coroutines that it awaits meanwhile.
-        ahead: how many seconds what it holds is expected to take.
-        in_the_way: tasks were taken back from behind the one that runs.
-        tasks_done: how many it has finished.
-        ending: tasks that were asked to end and have not: it may have to be ended for them.
-        taken: how many tasks it was given and not relieved of.
-        capabilities: what it can do that others may not be able to.
-        place: which of the places for workers it takes.
-        is_over: it gets nothing more, and ends when it holds nothing.
-        failures: how many of its tasks raised, where that matters.
-    """
-
-    number: int
-    state: WorkerState
-    created: float
-    last_used: float
-    held: deque[int] = field(default_factory=deque)
-    parked: set[int] = field(default_factory=set)
-    ahead: float = 0.0
-    in_the_way: bool = False
-    tasks_done: int = 0
-    ending: set[int] = field(default_factory=set)
-    taken: int = 0
-    capabilities: frozenset[str] = frozenset()
-    place: int = 0
-    is_over: bool = False
-    failures: int = 0
-
-
-@dataclass(slots=True)
-class _Entry:
-    rank: Any
-    priority: int
-    expected: float | None
-    need: Need | None
-    retries: Retries | None
-    is_preemptible: bool = False
-    is_delayed: bool = False
-    worker: int | None = None
 
 
 class Decision(NamedTuple):
@@ -115,8 +63,8 @@ class Lost(NamedTuple):
 
 
 @dataclass(slots=True)
-class Scheduler:
-    """The state of one pool.
+class Scheduler(Queue):
+    """The state of one pool: its queue, and the workers that empty it.
 
     Args:
         max_workers: how many workers may live at a time.
@@ -134,60 +82,35 @@ class Scheduler:
     max_workers: int
     can_take_back: bool = False
     max_tasks: int | None = None
-    policy: Policy = field(default_factory=Policy)
     places: Sequence[frozenset[str]] = ()
     scaling: Scaling = field(default_factory=Scaling)
     lifetime: float | None = None
-    chance: Callable[[], float] = lambda: 1.0
     max_failures: int | None = None
     restarts: Restarts = field(default_factory=Restarts)
     workers: dict[int, WorkerSlot] = field(default_factory=dict)
     broken: str | None = None
     """Why no worker will be started any more; None while all is well."""
-    queued: int = 0
-    """How many tasks wait for a worker."""
     has_over: bool = False
     """Whether ``surplus`` names a worker that has just become free."""
-    delayed: int = 0
-    """How many tasks wait for their time."""
-    retried: int = 0
-    """How many times a task was queued again after it had failed or its worker was lost."""
+    staffing: Staffing = field(init=False)
     preemptible: set[int] = field(default_factory=set)
     """Tasks that workers have which may be made to wait for others of higher priority."""
-    _tasks: dict[int, _Entry] = field(default_factory=dict)
-    _lanes: Lanes = field(init=False)
-    _main: Lane = field(init=False)
-    _ranks: bool = field(init=False)
-    """Whether the policy has ranks of its own."""
     _chooses: bool = field(init=False)
     """Whether it matters which of several workers gets a task."""
-    _delayed: list[tuple[float, int]] = field(default_factory=list)
-    _starting: int = 0
-    _is_short: bool = field(init=False)
-    """Whether there are fewer workers than there should always be."""
-    _others: dict[frozenset[str] | int, Lane] = field(init=False)
-    _keyed: dict[Need, Lane] = field(init=False)
-    """The lanes beside the main one."""
     _idle: dict[int, None] = field(default_factory=dict)
     """Ready workers that hold nothing, the one that waits longest first."""
     _room: dict[int, None] = field(default_factory=dict)
     """Workers that hold something and may hold more."""
     _ahead: set[int] = field(default_factory=set)
     """Workers that hold more than the task that they run."""
-    _deadlines: list[tuple[float, int]] = field(default_factory=list)
-    _boot_failures: int = 0
-    _done: int = 0
-    """How many tasks workers finished which are gone."""
     _preempted: int | None = None
     """The task that was asked to make room and has not yet."""
 
     def __post_init__(self) -> None:
-        self._lanes = Lanes(self._tasks)
-        self._main = self._lanes.main
-        self._others = self._lanes.others
-        self._keyed = self._lanes.keyed
-        self._is_short = self.scaling.min_workers > 0
-        self._ranks = type(self.policy).rank is not Policy.rank
+        Queue.__post_init__(self)  # super() does not know a class that was made anew for its slots
+        self.staffing = Staffing(
+            self.max_workers, self.places, self.scaling, self.restarts, self.workers
+        )
         self._chooses = type(self.policy).choose is not Policy.choose or bool(self.places)
 
     @property
@@ -195,88 +118,7 @@ class Scheduler:
         """Whether ``decide`` or ``next_stuck`` may have something to say; cheaper than to ask."""
         if self.queued:
             return bool(self._idle or self._room) or len(self.workers) < self.max_workers
-        return self._is_short or bool(self._ahead)
-
-    @property
-    def outstanding(self) -> int:
-        """How many tasks are delayed, queued or running."""
-        return len(self._tasks)
-
-    def submitted(
-        self,
-        task: int,
-        priority: int = DEFAULT_PRIORITY,
-        deadline: float | None = None,
-        expected: float | None = None,
-        now: float = 0.0,
-        need: Need | None = None,
-        delay: float = 0.0,
-        retries: int = 0,
-        preemptible: bool = False,
-        backoff: float = 0.0,
-    ) -> None:
-        """A task was submitted.
-
-        Args:
-            task: its number, above that of all others so far.
-            priority: 0 (last) to 10 (first); equal ones run in order.
-            deadline: when ``expired`` shall name it; None means never.
-            expected: seconds that it will take; None where that is not known.
-            now: the time.
-            need: what it asks of its worker; None means nothing.
-            delay: seconds from now before which it does not run.
-            retries: how many times it may be run again because its worker was lost, or ``failed``
-                says so.
-            preemptible: whether ``preempt`` may name it while it runs.
-            backoff: seconds that it waits before it is run again for the first time.
-        """
-        since = now + delay
-        if self._ranks:
-            rank = self.policy.rank(QueuedTask(task, priority, since, deadline, expected))
-        else:
-            rank = since - priority * AGEING_SECONDS
-        again = Retries(retries, backoff) if retries else None
-        entry = self._tasks[task] = _Entry(rank, priority, expected, need, again, preemptible)
-        if delay:
-            self._delay(task, entry, since)
-        elif need is None:
-            lane = self._main
-            lane.waiting += 1
-            self.queued += 1
-            place = rank, task
-            if lane.run and place < lane.run[-1]:
-                heapq.heappush(lane.heap, place)
-            else:
-                lane.run.append(place)
-        else:
-            self._enqueue(task, entry)
-        if deadline is not None:
-            heapq.heappush(self._deadlines, (deadline, task))
-
-    def _delay(self, task: int, entry: _Entry, until: float) -> None:
-        self.delayed += 1
-        entry.is_delayed = True
-        heapq.heappush(self._delayed, (until, task))
-
-    def _enqueue(self, task: int, entry: _Entry) -> None:
-        self.queued += 1
-        if entry.need is None:
-            self._main.push((entry.rank, task))
-        else:
-            self._lanes.push((entry.rank, task), entry.need)
-
-    def cancelled(self, task: int) -> bool:
-        """A task is not wanted any more; returns False if a worker has it, or it is over."""
-        entry = self._tasks.get(task)
-        if entry is None or entry.worker is not None:
-            return False
-        del self._tasks[task]
-        if entry.is_delayed:
-            self.delayed -= 1
-        else:
-            self.queued -= 1
-            self._lanes.removed(entry.need)
-        return True
+        return self.staffing.is_short or bool(self._ahead)
 
     def ending(self, task: int) -> None:
         """A task that runs was asked to end: until it has, its worker gets no further ones."""
@@ -294,7 +136,7 @@ class Scheduler:
         It counts as one that was asked to end. There is one at a time: the next is named when it
         has left its worker.
         """
-        if self._idle or self._starting or self._preempted is not None:
+        if self._idle or self.staffing.starting or self._preempted is not None:
             return None
         if len(self.workers) < self.max_workers and self.broken is None:
             return None
@@ -332,50 +174,9 @@ class Scheduler:
         self._requeue([task])
         self._update(slot)
 
-    def release(self, now: float) -> None:
-        """Queues the tasks whose delay is over."""
-        while (due := self.next_release()) is not None and due <= now:
-            task = heapq.heappop(self._delayed)[1]
-            entry = self._tasks[task]
-            entry.is_delayed = False
-            self.delayed -= 1
-            self._enqueue(task, entry)
-
-    def next_release(self) -> float | None:
-        """Returns when ``release`` has something to do; None if nothing is delayed."""
-        while self._delayed and self._delayed[0][1] not in self._tasks:
-            heapq.heappop(self._delayed)
-        return self._delayed[0][0] if self._delayed else None
-
-    def holder(self, task: int) -> int | None:
-        """Returns the worker that has a task; None while it is queued, or when it is over."""
-        entry = self._tasks.get(task)
-        return entry.worker if entry else None
-
-    def expired(self, now: float) -> list[int]:
-        """Returns the outstanding tasks whose deadline is over, each once."""
-        over = []
-        while self._deadlines and self._deadlines[0][0] <= now:
-            _, task = heapq.heappop(self._deadlines)
-            if task in self._tasks:
-                over.append(task)
-        return over
-
-    def next_deadline(self) -> float | None:
-        """Returns when ``expired`` has something to say; None if nothing has a deadline."""
-        while self._deadlines and self._deadlines[0][1] not in self._tasks:
-            heapq.heappop(self._deadlines)
-        return self._deadlines[0][0] if self._deadlines else None
-
     def worker_started(self, worker: int, now: float) -> None:
         """A worker was asked for; it is not ready yet."""
-        slot = WorkerSlot(worker, WorkerState.INITIALIZING, now, now)
-        if self.places:
-            slot.place = self._next_place()
-            slot.capabilities = self.places[slot.place]
-        self.workers[worker] = slot
-        self._starting += 1
-        self._is_short = len(self.workers) < self.scaling.min_workers
+        self.staffing.started(worker, self._wanted(), now)
         if self.queued:
             self.scaling.started(now)
 
@@ -384,14 +185,13 @@ class Scheduler:
         slot = self.workers[worker]
         slot.state = WorkerState.IDLE
         slot.last_used = now
-        self._starting -= 1
-        self._boot_failures = 0
+        self.staffing.ready()
         self._idle[worker] = None
 
     def setup_failed(self, worker: int, reason: str) -> None:
         """A worker cannot be prepared as the pool's user asked: the pool is of no use."""
         self.workers[worker].state = WorkerState.ERROR
-        self._starting -= 1
+        self.staffing.starting -= 1
         self.broken = reason
 
     def is_used_up(self, worker: int) -> bool:
@@ -430,17 +230,8 @@ class Scheduler:
                 to end.
             now: the time.
         """
-        slot = self.workers.pop(worker)
-        self._done += slot.tasks_done
-        self._is_short = len(self.workers) < self.scaling.min_workers
-        if slot.state is WorkerState.INITIALIZING:
-            self._starting -= 1
-        if slot.state in (WorkerState.INITIALIZING, WorkerState.ERROR):
-            self._boot_failures += 1
-            if self._boot_failures >= MAX_BOOT_FAILURES:
-                self.broken = (
-                    f"{self._boot_failures} workers in a row did not start; the last: {reason}"
-                )
+        slot = self.workers[worker]
+        self.broken = self.staffing.lost(worker, reason) or self.broken
         self._idle.pop(worker, None)
         self._room.pop(worker, None)
         self._ahead.discard(worker)
@@ -461,6 +252,7 @@ class Scheduler:
                 self.queued -= 1
                 self._enqueue(task, waiting)
         for task in again:
+            self.preemptible.discard(task)
             self._try_again(task, self._tasks[task], now)
         self._requeue(requeued)
         return Lost(over, again + requeued)
@@ -472,18 +264,7 @@ class Scheduler:
             reason: what ended it.
             now: the time.
         """
-        self.restarts.lost(now, self._done + sum(w.tasks_done for w in self.workers.values()))
-        if not self.restarts.replaces and self.startable(now) + len(self.workers) == 0:
-            self.broken = self.broken or f"all workers were lost; the last: {reason}"
-
-    def startable(self, now: float) -> int:
-        """Returns how many workers may be started now."""
-        return max(0, self.max_workers - len(self.workers) - self.restarts.empty(now))
-
-    def may_retry(self, task: int) -> bool:
-        """Says whether a task may be run again."""
-        retries = self._tasks[task].retries
-        return retries is not None and retries.left > 0
+        self.broken = self.broken or self.staffing.crashed(reason, now)
 
     def failed(self, worker: int, task: int, now: float) -> float:
         """A worker is done with a task that is to be run again, as ``may_retry`` allows.
@@ -495,19 +276,6 @@ class Scheduler:
         self.finished(worker, task, now)
         self._tasks[task] = entry
         return self._try_again(task, entry, now)
-
-    def _try_again(self, task: int, entry: _Entry, now: float) -> float:
-        """Queues a task again, by its rank in its old place, once it has waited; returns when."""
-        assert entry.retries is not None
-        wait = entry.retries.use(self.chance())
-        entry.worker = None
-        self.preemptible.discard(task)
-        self.retried += 1
-        if wait:
-            self._delay(task, entry, now + wait)
-        else:
-            self._enqueue(task, entry)
-        return now + wait
 
     def taken_back(self, worker: int, started: int) -> list[int]:
         """The tasks that a worker had not started are queued again, and returned.
@@ -662,7 +430,7 @@ class Scheduler:
                 return self.policy.choose(slots)
         return None
 
-    def _give(self, worker: int, task: int, entry: _Entry, now: float) -> None:
+    def _give(self, worker: int, task: int, entry: Entry, now: float) -> None:
         entry.worker = worker
         slot = self.workers[worker]
         if not slot.held:
@@ -675,50 +443,18 @@ class Scheduler:
         self._update(slot)
 
     def _missing(self, now: float) -> int:
-        """Returns how many workers to start: one for each task that has none to itself."""
-        living = len(self.workers)
-        if living >= self.max_workers or self.broken is not None:
+        """Returns how many workers to start."""
+        if len(self.workers) >= self.max_workers or self.broken is not None:
             return 0
-        if not (self.queued or self._ahead or self._is_short):
+        if not (self.queued or self._ahead or self.staffing.is_short):
             return 0
-        room = self.startable(now)
-        if self.places:
-            waiting = sum(self._shortages().values()) + self._starting
-        else:
-            waiting = sum(self._wanted().values())
-        return self.scaling.missing(living, room, self._starting, waiting)
+        return self.staffing.missing(self._wanted(), now)
 
-    def _wanted(self) -> Counter[frozenset[str]]:
+    def _wanted(self) -> Wanted:
         """Returns for how many tasks a worker would be of use, by the capabilities needed."""
         wanted = self._lanes.wanted()
         wanted[self._main.requires] += sum(len(self.workers[w].held) - 1 for w in self._ahead)
         return wanted
-
-    def _free_places(self) -> list[int]:
-        taken = {slot.place for slot in self.workers.values()}
-        return [place for place in range(self.max_workers) if place not in taken]
-
-    def _shortages(self) -> dict[frozenset[str], int]:
-        """Returns how many workers to start for what, of those for which there is a place."""
-        starting = [
-            slot.capabilities
-            for slot in self.workers.values()
-            if slot.state is WorkerState.INITIALIZING
-        ]
-        free = [self.places[place] for place in self._free_places()]
-        missing: dict[frozenset[str], int] = {}
-        for requires, waiting in self._wanted().items():
-            coming = sum(requires <= capabilities for capabilities in starting)
-            possible = sum(requires <= capabilities for capabilities in free)
-            if count := max(0, min(waiting - coming, possible)):
-                missing[requires] = count
-        return missing
-
-    def _next_place(self) -> int:
-        """Returns where the next worker starts: what it can do is needed, and little else."""
-        free = self._free_places()
-        most = max(self._shortages(), key=len, default=frozenset[str]())
-        return [place for place in free if most <= self.places[place]][-1]
 
     def stuck(self, now: float) -> list[int]:
         """Returns the workers from which tasks should be taken back, because another is idle."""
@@ -751,11 +487,6 @@ class Scheduler:
         if not self.queued:
             over += self.scaling.surplus(len(self.workers) - len(over), self._unused(), now)
         return over
-
-    def closing(self) -> None:
-        """There will be no more tasks: no worker is kept for those to come."""
-        self.scaling.min_workers = 0
-        self._is_short = False
 
     def _retire(self, slot: WorkerSlot) -> None:
         """Gives a worker no more tasks."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from pyworkers._protocol import WorkerState
-from pyworkers._scheduler import WorkerSlot
+from pyworkers._slots import WorkerSlot
 
 QUIET_SECONDS: Final = 0.5
 """So long no worker must have got ready or be starting; looked at as often while one is missing."""

@@ -6,7 +6,6 @@ numbers when somebody asks is not counted.
 
 import math
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -122,16 +121,11 @@ class Histogram:
         self._sum = 0.0
         self._longest = 0.0
 
-    def add(self, times: Iterable[float]) -> None:
+    def add(self, times: list[float]) -> None:
         """Counts seconds; what is below 0, as clocks differ, counts as 0."""
-        for seconds in times:
-            if seconds > 0.0:
-                mantissa, exponent = math.frexp(seconds)
-                self._bins[exponent * _PARTS + int((mantissa - 0.5) * 2 * _PARTS)] += 1
-                self._sum += seconds
-                self._longest = max(self._longest, seconds)
-            else:
-                self._bins[_LEAST] += 1
+        self._bins.update(map(_bin, times))
+        self._sum += math.fsum([seconds for seconds in times if seconds > 0.0])
+        self._longest = max(self._longest, *times, 0.0)
 
     def durations(self) -> Durations:
         """Returns what is to be said of what was counted."""
@@ -146,6 +140,13 @@ class Histogram:
 
 _LEAST: Final = -(10**6)
 """The bin of 0.0."""
+
+
+def _bin(seconds: float) -> int:
+    if seconds <= 0.0:
+        return _LEAST
+    mantissa, exponent = math.frexp(seconds)
+    return exponent * _PARTS + int(mantissa * (2 * _PARTS)) - _PARTS
 
 
 def _upper(bin: int) -> float:
@@ -198,6 +199,6 @@ class Counts:
 
     def fold(self) -> None:
         """Puts the times of the latest tasks into their bins."""
-        self.waiting.add(total - seconds for total, seconds in self.recent)
-        self.executing.add(seconds for _, seconds in self.recent)
+        self.waiting.add([total - seconds for total, seconds in self.recent])
+        self.executing.add([seconds for _, seconds in self.recent])
         self.recent.clear()

@@ -1,37 +1,35 @@
 """A worker: runs the tasks that its hub sends.
 
-Owns the functions it was sent, the running of tasks and the encoding of what comes of them. Knows
-nothing of other workers, nor of how frames travel.
+Owns the functions it was sent, the running of tasks and what comes of them. Knows nothing of other
+workers, nor of how frames travel; how it is prepared is ``_preparation``'s.
 """
 
 import asyncio
+import contextlib
 import contextvars
 import os
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
-from pathlib import Path
 from types import CoroutineType
-from typing import Any, Final, TypedDict
+from typing import Any, Final
 
 from pyworkers import _codec, _js
 from pyworkers._arena import SharedArena
-from pyworkers._boot_report import Measured
 from pyworkers._cancel import SIGNAL, Interruptions, interruptible_sleep
 from pyworkers._channels import Link
 from pyworkers._channels.heap import HeapLink
 from pyworkers._codec import Handle
+from pyworkers._line import Line
 from pyworkers._mirror import Mirror
+from pyworkers._preparation import Outcome, Preparation
 from pyworkers._protocol import (
     FULL,
-    HEADER_BYTES,
     KEEP,
-    MAX_FRAME_BYTES,
     MESSAGE_KINDS,
     PROTOCOL_VERSION,
-    SPILLED,
     Frame,
     Kind,
 )
@@ -44,9 +42,6 @@ _LINGER_MS: Final = 20.0
 """An idle worker blocks this long for the next frame before its event loop waits for it: waking
 from Atomics.wait is several times faster than a turn of the loop."""
 
-Outcome = Callable[[], Any]
-"""Returns a result, or raises an error."""
-
 _task: contextvars.ContextVar[int] = contextvars.ContextVar("task", default=0)
 """The number of the task that runs; 0 outside of tasks."""
 _inline: contextvars.ContextVar["Worker | None"] = contextvars.ContextVar("worker", default=None)
@@ -54,24 +49,6 @@ _inline: contextvars.ContextVar["Worker | None"] = contextvars.ContextVar("worke
 
 _own: "Worker | None" = None
 """The worker that this interpreter is."""
-
-
-class Setup(TypedDict):
-    """What a worker is prepared with.
-
-    Attributes:
-        files: paths and contents.
-        modules: the same, below a folder from which modules are imported.
-        packages: names or URLs.
-        initializer: the pickle of a function, and its arguments.
-        heap_limit: bytes of memory above which a worker shall be replaced; None means never.
-    """
-
-    files: dict[str, bytes]
-    modules: dict[str, bytes]
-    packages: list[str]
-    initializer: tuple[bytes, tuple[Any, ...]] | None
-    heap_limit: int | None
 
 
 def current_worker() -> "Worker | None":
@@ -127,7 +104,6 @@ class Worker:
         self._coroutines: dict[int, asyncio.Task[Any]] = {}
         self.interruptions = Interruptions(asked, self._coroutines)
         self._handlers: dict[int, Callable[[Frame], None]] = {
-            Kind.SETUP: self._set_up,
             Kind.FUNCTION: self._keep_function,
             Kind.TASK: self._run_task,
             Kind.OBJECT: self._keep_object,
@@ -137,27 +113,26 @@ class Worker:
             Kind.PING: self._answer,
         }
         self._heap_bytes = heap_bytes
-        self._heap_limit: int | None = None
+        self._line = Line(link, peer)
         self._call = self._call_function
-        self._marks = 0
-        """Flags of each frame that goes out."""
         self._frames: deque[Frame] = deque()
         self.messages = WorkerMessages(
             link,
             peer,
             self.interruptions,
             self._frames,
-            self._payload,
-            self._send_encoded,
+            self._line.payload,
+            self._line.send_encoded,
             self._beside,
             partial(apart, self),
             hear,
         )
         self._handlers |= dict.fromkeys(MESSAGE_KINDS, self.messages.handle)
         self.mirror: Mirror | None = None
-        self._setup_began = 0.0
-        self.measured: Measured | None = None
-        """What the shim measured while this interpreter started."""
+        self.preparation = Preparation(
+            self._line, self._beside, self._entered, heap_bytes, self._send_error, self._ready
+        )
+        self._handlers[Kind.SETUP] = self.preparation.begin
         self._arena_store = store if is_apart and isinstance(store, ArenaStore) else None
 
     def step(self) -> None:
@@ -185,7 +160,7 @@ class Worker:
         if not _task.get():
             return
         with self.interruptions.held_off():
-            self._send(Kind.PROGRESS, _task.get(), (done, total, message), 0.0)
+            self._line.send(Kind.PROGRESS, _task.get(), (done, total, message), 0.0)
             self.link.flush()
 
     def is_cancelled(self) -> bool:
@@ -197,39 +172,9 @@ class Worker:
         if self.is_cancelled():
             raise TaskCancelled("the task was cancelled")
 
-    def _decode(self, frame: Frame) -> Any:
-        return _codec.decode(*self._payload(frame))
-
-    def _payload(self, frame: Frame) -> tuple[Any, list[bytes | bytearray]]:
-        if frame.flags & SPILLED:
-            return _codec.gather(frame.payload, self._take)
-        return frame.payload, []
-
-    def _take(self, token: int, length: int, frozen: bool) -> bytes | bytearray:
-        return self.link.take(self.peer, token, length, frozen)
-
-    def _drop(self, token: int) -> None:
-        self.link.drop(self.peer, token)
-
-    def _put(self, buffer: Any) -> int:
-        return self.link.put(self.peer, buffer)
-
-    def _send(self, kind: Kind, id: int, value: Any, number: float) -> None:
-        data, buffers, _ = _codec.encode(value)
-        self._send_encoded(kind, id, data, buffers, number)
-
-    def _send_encoded(
-        self, kind: Kind, id: int, data: bytes, buffers: list[memoryview], number: float
-    ) -> None:
-        if buffers or len(data) > MAX_FRAME_BYTES - HEADER_BYTES:
-            payload = _codec.spill(data, buffers, self._put)
-            self.link.send(self.peer, kind, id, payload, SPILLED | self._marks, number)
-        else:
-            self.link.send(self.peer, kind, id, data, self._marks, number)
-
     def _take_over(self, frame: Frame) -> None:
         assert self.mirror is not None
-        self.mirror.take_over(self._decode(frame))
+        self.mirror.take_over(self._line.decode(frame))
 
     def _answer(self, _: Frame) -> None:
         self.link.send(self.peer, Kind.PONG, 0, b"")
@@ -240,69 +185,18 @@ class Worker:
             self.link.send(self.peer, Kind.MISSING, question, name.encode())
             self.link.flush()
 
-    def _set_up(self, frame: Frame) -> None:
-        self._setup_began = time.perf_counter()
-        try:
-            setup: Setup = self._decode(frame)
-            self._heap_limit = setup["heap_limit"]
-            write_files(Path.cwd(), setup["files"])
-            if setup["modules"]:
-                folder = Path.home() / ".pyworkers-modules"
-                write_files(folder, setup["modules"])
-                sys.path.insert(0, str(folder))
-            if setup["packages"]:
-                install = _js.install(setup["packages"])
-                self._beside(install, partial(self._installed, setup))
-            else:
-                self._initialize(setup)
-        except BaseException as error:
-            self._send_error(Kind.SETUP_FAILED, 0, error, 0.0)
-
-    def _installed(self, setup: Setup, outcome: Outcome) -> None:
-        try:
-            outcome()
-            self._initialize(setup)
-        except BaseException as error:
-            self._send_error(Kind.SETUP_FAILED, 0, error, 0.0)
-
-    def _initialize(self, setup: Setup) -> None:
-        called = None
+    @contextlib.contextmanager
+    def _entered(self) -> Iterator[None]:
+        """What runs within finds this worker as the current one."""
         outer = _inline.set(self)
         try:
-            if setup["initializer"] is not None:
-                function, arguments = setup["initializer"]
-                called = _codec.decode(function)(*arguments)
-            if type(called) is CoroutineType:
-                self._beside(called, self._initialized)
-            else:
-                self._send_ready()
+            yield
         finally:
             _inline.reset(outer)
 
-    def _initialized(self, outcome: Outcome) -> None:
-        try:
-            outcome()
-        except BaseException as error:
-            self._send_error(Kind.SETUP_FAILED, 0, error, 0.0)
-        else:
-            self._send_ready()
-
-    def _send_ready(self) -> None:
-        if self._heap_limit is not None:
-            if self._heap_bytes() > self._heap_limit:
-                error = ValueError(
-                    f"heap_limit is {self._heap_limit}, and a worker of this pool has "
-                    f"{self._heap_bytes()} bytes before its first task"
-                )
-                self._send_error(Kind.SETUP_FAILED, 0, error, 0.0)
-                return
+    def _ready(self) -> None:
+        if self.preparation.heap_limit is not None:
             self._call = self._call_and_measure
-        payload = b""
-        if self.measured is not None:
-            phases, files = self.measured
-            setup = (time.perf_counter() - self._setup_began) * 1000
-            payload = _codec.encode(([*phases, ("setup", setup)], files))[0]
-        self.link.send(self.peer, Kind.READY, 0, payload)
         self.messages.open()
 
     def _beside(
@@ -337,7 +231,7 @@ class Worker:
 
     def _keep_object(self, frame: Frame) -> None:
         if isinstance(self._store, SendingStore):
-            data, buffers = self._payload(frame)
+            data, buffers = self._line.payload(frame)
             self._store.keep(frame.id, (bytes(data), [memoryview(part) for part in buffers], ()))
         # Else it is memory, which the shim has by now: it kept the frame back until then.
 
@@ -372,7 +266,7 @@ class Worker:
 
     def _keep_function(self, frame: Frame) -> None:
         # Read when first called: an error there belongs to that task.
-        self._functions[frame.id] = bytes(self._payload(frame)[0])
+        self._functions[frame.id] = bytes(self._line.payload(frame)[0])
 
     def _function(self, id: int) -> Callable[..., Any]:
         known = self._functions[id]
@@ -383,8 +277,7 @@ class Worker:
 
     def _run_task(self, frame: Frame) -> None:
         if not self.link.claim(self.peer, frame.epoch):
-            if frame.flags & SPILLED:
-                _codec.discard(frame.payload, self._drop)
+            self._line.discard(frame)
             return
         outer = _inline.set(self)
         task = frame.id
@@ -393,7 +286,7 @@ class Worker:
         kept = bool(frame.flags & KEEP)
         interruptions = self.interruptions
         try:
-            payload = self._payload(frame)
+            payload = self._line.payload(frame)
             try:
                 interruptions.current = task
                 value = self._call(*_codec.decode(*payload))
@@ -425,8 +318,11 @@ class Worker:
 
     def _measure(self) -> None:
         """Has the hub replace this worker if it has grown too large."""
-        if self._heap_limit is not None and self._heap_bytes() > self._heap_limit:
-            self._marks = FULL
+        if (
+            self.preparation.heap_limit is not None
+            and self._heap_bytes() > self.preparation.heap_limit
+        ):
+            self._line.marks = FULL
 
     def _encode_result(self, task: int, value: Any) -> _codec.Encoded:
         interruptions = self.interruptions
@@ -471,9 +367,9 @@ class Worker:
                 return
             inner = [handle.id for handle in handles]
             payload = _codec.encode((*told, inner))[0]
-            self.link.send(self.peer, Kind.RESULT, task, payload, KEEP | self._marks, seconds)
+            self.link.send(self.peer, Kind.RESULT, task, payload, KEEP | self._line.marks, seconds)
         else:
-            self._send_encoded(Kind.RESULT, task, data, buffers, seconds)
+            self._line.send_encoded(Kind.RESULT, task, data, buffers, seconds)
 
     def _fail(self, task: int, error: BaseException, started: float) -> None:
         self.interruptions.over(task)
@@ -482,15 +378,7 @@ class Worker:
     def _send_error(self, kind: Kind, id: int, error: BaseException, seconds: float) -> None:
         value, handles = described(error)
         self._hold(id, handles)
-        self._send(kind, id, value, seconds)
-
-
-def write_files(folder: Path, files: dict[str, bytes]) -> None:
-    """Writes files below a folder, or where their absolute paths say."""
-    for name, data in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+        self._line.send(kind, id, value, seconds)
 
 
 def start(shim: Any) -> Any:
@@ -532,5 +420,5 @@ def start(shim: Any) -> Any:
         pause = partial(shim.link.pause, peer)
         time.sleep = interruptible_sleep(pause, _own.interruptions.check)
     _own.mirror = Mirror(shared, _own.ask)
-    _own.measured = _js.boot_measures(shim.measured)
+    _own.preparation.measured = _js.boot_measures(shim.measured)
     return _own.step

@@ -17,9 +17,10 @@ from pyworkers import _codec
 from pyworkers._cancel import Interruptions
 from pyworkers._channels import Link
 from pyworkers._codec import Encoded
-from pyworkers._messages import PARTNER, Alarm, DirectChannel, Messenger
+from pyworkers._messages import DirectChannel, Messenger
 from pyworkers._pickled import Pickled
 from pyworkers._protocol import Frame, Kind
+from pyworkers._sides import PARTNER, Alarm
 from pyworkers.errors import ModeError
 
 _ANSWERS: Final = frozenset({Kind.RESPONSE, Kind.FAILURE, Kind.REPORT})

@@ -15,9 +15,10 @@ from functools import partial
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
+from pyworkers._answers import SERVICES, Message
 from pyworkers._env import Mode
 from pyworkers._hub import hub_for
-from pyworkers._messages import SERVICES, DirectChannel, Message
+from pyworkers._messages import DirectChannel
 from pyworkers._store import stores
 from pyworkers._worker import current_worker
 from pyworkers.sync._core import NOT_YET

@@ -289,7 +289,7 @@ def test_a_reserve_that_cannot_be_set_up_harms_nobody(hub: Hub) -> None:
     async with WorkerPool(1, standby=1, initializer=only_once, initargs=(number + 1,)) as pool:
         found = [await pool.submit(abs, -1)]
         async with asyncio.timeout(60):
-            while pool._engine.reserve.size:
+            while pool._engine.crew.reserve.size:
                 await asyncio.sleep(0.02)
         found.append(await pool.submit(abs, -2))
     return found

@@ -1,11 +1,12 @@
 """Functions that keep failing: which of their calls are made, by a clock of the test and inline."""
 
 import pickle
+import time
 from typing import Any
 
 import pytest
 
-from pyworkers import CircuitBreaker, CircuitOpen, PyworkersError, WorkerPool
+from pyworkers import CircuitBreaker, CircuitOpen, PayloadError, PyworkersError, WorkerPool
 from pyworkers._breaker import CircuitBreaker as Breaker
 
 pytestmark = pytest.mark.timeout(30)
@@ -148,6 +149,52 @@ def test_a_breaker_of_one_call_counts_its_outcome_after_all_retries() -> None:
         assert isinstance(pool.submit_with(inverse, [1], **options).exception(), CircuitOpen)
         assert pool.submit(inverse, 1).result() == 1
     assert calls == [0, 0, 0, 1, 0, 0, 0, 0, 1]
+
+
+def test_the_calls_of_a_map_are_judged_as_those_of_submit_are() -> None:
+    """B-18: by their function, those that travel together as one."""
+    with WorkerPool(mode="inline", breaker=CircuitBreaker(failures=3)) as pool:
+        assert isinstance(pool.submit(inverse, 0).exception(), ZeroDivisionError)
+        with pytest.raises(ZeroDivisionError):
+            list(pool.map(inverse, [1, 0, 2, 3], chunksize=4))
+        assert list(pool.map(inverse, [1, 2], chunksize=2)) == [1, 0.5]
+        for _ in range(3):
+            with pytest.raises(ZeroDivisionError):
+                list(pool.map(inverse, [0], chunksize=1))
+        calls.clear()
+        with pytest.raises(CircuitOpen, match="inverse"):
+            list(pool.map(inverse, [1, 2, 3]))
+        assert isinstance(pool.submit(inverse, 1).exception(), CircuitOpen)
+        assert list(pool.map(abs, [-1, -2])) == [1, 2]
+        with pytest.raises(PayloadError):
+            list(pool.map((_ for _ in ()).send, [1]))
+    assert calls == []
+
+
+def test_a_trial_that_is_cancelled_makes_room_for_the_next() -> None:
+    """B-18"""
+    with WorkerPool(mode="inline", breaker=CircuitBreaker(1, 0.01)) as pool:
+        assert isinstance(pool.submit(inverse, 0).exception(), ZeroDivisionError)
+        refused = pool.submit(inverse, 1).exception()
+        assert isinstance(refused, CircuitOpen)
+        time.sleep(refused.seconds + 0.001)
+        assert pool.submit_with(inverse, [1], delay=60).cancel()
+        assert pool.submit(inverse, 1).result() == 1
+        assert pool.submit(inverse, 1).result() == 1
+
+
+def test_a_callback_finds_the_circuit_as_its_own_call_has_left_it() -> None:
+    """B-18"""
+    refused: list[bool] = []
+    with WorkerPool(mode="inline", breaker=CircuitBreaker(1)) as pool:
+
+        def again(_: Any) -> None:
+            refused.append(isinstance(pool.submit(inverse, 1).exception(), CircuitOpen))
+
+        late = pool.submit_with(inverse, [0], delay=0.05)
+        late.add_done_callback(again)
+        assert isinstance(late.exception(), ZeroDivisionError)
+    assert refused == [True]
 
 
 def test_what_is_no_breaker_is_refused() -> None:

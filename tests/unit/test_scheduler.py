@@ -264,3 +264,18 @@ def test_a_worker_runs_no_more_tasks_than_it_may() -> None:
     scheduler.finished(1, 2, 0.0)
     assert scheduler.is_used_up(1)
     assert scheduler.decide(0.0).assign == []
+
+
+def test_deadlines_of_what_is_over_do_not_pile_up() -> None:
+    """B-18: however many tasks with a timeout a pool has seen, it remembers those that wait."""
+    scheduler = Scheduler(1)
+    scheduler.worker_started(1, 0.0)
+    scheduler.worker_ready(1, 0.0)
+    for task in range(10_000):
+        scheduler.submitted(task, deadline=3600.0 + task)
+        scheduler.decide(0.0)
+        scheduler.finished(1, task, 0.0)
+        assert len(scheduler._deadlines) < 100
+    scheduler.submitted(10_000, deadline=1.0)
+    assert scheduler.next_deadline() == 1.0
+    assert scheduler.expired(1e9) == [10_000]

@@ -23,13 +23,13 @@ from pyworkers._policies import AGEING_SECONDS, MAX_PRIORITY, places
 from pyworkers._protocol import WorkerState
 from pyworkers._scaling import Scaling
 from pyworkers._scheduler import (
-    MAX_BOOT_FAILURES,
     ONE_AHEAD_SECONDS,
     STUCK_SECONDS,
     WINDOW_SECONDS,
     WINDOW_TASKS,
     Scheduler,
 )
+from pyworkers._staffing import MAX_BOOT_FAILURES
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -6,7 +6,7 @@ import pytest
 
 from pyworkers import WorkerPool
 from pyworkers._protocol import WorkerState
-from pyworkers._scheduler import WorkerSlot
+from pyworkers._slots import WorkerSlot
 from pyworkers._standby import IDLE_SECONDS, QUIET_SECONDS, Plan, Reserve, default_standby
 
 BOOT = 120.0

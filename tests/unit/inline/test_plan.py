@@ -22,6 +22,7 @@ from pyworkers import (
     task,
 )
 from pyworkers._functions import CACHED_CALLS
+from pyworkers._hub import hub_for
 from pyworkers._statistics import Histogram
 from tests.unit.inline.tools import closed_pool, gate, in_loop, inverse, log, note, square
 
@@ -307,11 +308,21 @@ async def test_statistics_count_what_became_of_each_task() -> None:
     assert 0 <= stats.utilisation <= 1
 
 
+def test_events_are_told_when_all_that_came_together_is_settled() -> None:
+    """C-08"""
+    hub, order = hub_for("inline"), list[str]()
+    hub.after(lambda: order.append("a future"))
+    hub.at_last(lambda: order.append("an event"))
+    hub.after(lambda: hub.after(lambda: order.append("another future")))
+    hub.settle()
+    assert order == ["a future", "another future", "an event"]
+
+
 def test_times_are_told_by_a_histogram() -> None:
     """C-10: of all of them, each to the width of a bin."""
     histogram = Histogram()
     assert histogram.durations() == Durations(0.0, 0.0, 0.0, 0.0, 0.0, ())
-    histogram.add(n / 1000 for n in range(1000, 0, -1))
+    histogram.add([n / 1000 for n in range(1000, 0, -1)])
     found = histogram.durations()
     assert found.longest == 1.0
     assert found.mean == pytest.approx(0.5005)
