@@ -61,9 +61,12 @@ export class PyworkersError extends Error {
  * @property {number} [task] number of the task; absent in an event of a worker
  * @property {string} [function] name of its function
  * @property {"done" | "failed" | "cancelled" | "timed_out" | "lost"} [outcome] of task_done
- * @property {number} [seconds] of task_done: how long it ran, if it came to its end
+ * @property {number} [seconds] of task_done and task_retried: how long it ran, if it came to its end
  * @property {{done: number, total?: number, message: string}} [progress] of task_progress
- * @property {string} [reason] of worker_lost: what ended it
+ * @property {string} [reason] of worker_lost: what ended it; of task_retried: what it raised, or what
+ *   ended its worker
+ * @property {number} [attempt] of task_retried: 1 if it is run again for the first time
+ * @property {number} [delay] of task_retried: seconds that it waits before
  */
 
 /**

@@ -118,6 +118,7 @@ export const EVENTS = Object.freeze(
   /** @type {const} */ ([
     "task_started",
     "task_progress",
+    "task_retried",
     "task_done",
     "worker_ready",
     "worker_lost",

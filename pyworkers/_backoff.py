@@ -56,7 +56,10 @@ class Retries:
 
     left: int
     backoff: float
-    _tried: int = 0
+    tried: int = field(default=0, init=False)
+    """How many times it was run again, or waits to be."""
+    wait: float = field(default=0.0, init=False)
+    """Seconds that it waited, or waits, the last time."""
 
     def use(self, chance: float) -> float:
         """Takes one of them; returns how many seconds to wait.
@@ -64,10 +67,10 @@ class Retries:
         Args:
             chance: 0 to 1.
         """
-        wait = retry_wait(self.backoff, self._tried, chance)
+        self.wait = retry_wait(self.backoff, self.tried, chance)
         self.left -= 1
-        self._tried += 1
-        return wait
+        self.tried += 1
+        return self.wait
 
 
 def as_error_types(retry_on: RetryOn) -> tuple[type[BaseException], ...]:

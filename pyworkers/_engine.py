@@ -84,8 +84,10 @@ class Engine:
         self.name = name
         self.functions = Functions(hub.mode)
         self.peers = Peers(hub, name, self.functions, setup, on_output)
-        self.ledger = Ledger(hub, name, self.functions, scheduler)
-        self.messages = PoolMessages(hub, self.peers, scheduler.workers, self.check_open)
+        self.ledger = Ledger(hub, name, self.functions, scheduler, self.peers)
+        self.messages = PoolMessages(
+            hub, self.peers, scheduler.workers, self.check_open, heartbeats.told
+        )
         self.shut_down = False
         self.broken: BaseException | None = None
         self.tasks: dict[int, Task] = {}
@@ -443,11 +445,14 @@ class Engine:
             self._run_again(worker, number, task)
             return
         now = time.monotonic()
-        again = failed and bool(task.retry_on) and self._is_retried(number, task, data, buffers)
-        if again:
-            self.ledger.task_retried(task, frame.number)
+        cause = None
+        if failed and task.retry_on:
+            cause = self._cause_to_retry(number, task, data, buffers)
+        if cause is not None:
+            self.ledger.task_failed(task, frame.number)
             task.since = self.scheduler.failed(worker, number, now)
             self._waits_again(number, task)
+            self._tell_retried(worker, number, task, frame.number, cause)
             self._await_release()
         elif frame.flags & KEEP:
             # At once: bytes that are still the worker's are freed when it ends.
@@ -460,7 +465,7 @@ class Engine:
             self._outcomes.came_to_be_kept(task, data, buffers)
         else:
             self._outcomes.came(task, failed, data, buffers, held)
-        if not again:
+        if cause is None:
             self.ledger.task_finished(worker, task, failed, frame.number, now)
             self.scheduler.finished(worker, number, now)
             del self.tasks[number]
@@ -471,11 +476,23 @@ class Engine:
         if slot.held:
             self.ledger.task_started(worker, self.tasks[slot.held[0]])
 
-    def _is_retried(self, number: int, task: Task, data: bytes, buffers: Buffers) -> bool:
-        """Says whether a task that raised is run again."""
+    def _cause_to_retry(
+        self, number: int, task: Task, data: bytes, buffers: Buffers
+    ) -> BaseException | None:
+        """Returns what a task has raised, if it is run again because of that."""
         if task.abandoned or self._refusing or not self.scheduler.may_retry(number):
-            return False
-        return is_retried(error_of(data, buffers), task.retry_on)
+            return None
+        error = error_of(data, buffers)
+        return error if is_retried(error, task.retry_on) else None
+
+    def _tell_retried(
+        self, worker: int, number: int, task: Task, seconds: float | None, why: BaseException | str
+    ) -> None:
+        """Tells who listens that a task is run again, if it is."""
+        attempt, delay = self.scheduler.tries(number)
+        if attempt > task.retried:
+            task.retried = attempt
+            self.ledger.task_retried(worker, task, seconds, why, attempt, delay)
 
     def _wear(self, worker: int, failed: bool, is_full: bool) -> None:
         """Ends a worker that has done all that it may, once nothing is left to do in it.
@@ -545,7 +562,9 @@ class Engine:
         lost = self.scheduler.worker_lost(worker, reason, started, now=now)
         self._await_release()
         for number in lost.requeued:
-            self._waits_again(number, self.tasks[number])
+            task = self.tasks[number]
+            self._waits_again(number, task)
+            self._tell_retried(worker, number, task, None, reason)
         for number in lost.started:
             task = self.tasks.pop(number)
             self._stops.over(number)

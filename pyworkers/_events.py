@@ -11,11 +11,14 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, Literal, NamedTuple
 
-EventKind = Literal["task_started", "task_progress", "task_done", "worker_ready", "worker_lost"]
+EventKind = Literal[
+    "task_started", "task_progress", "task_retried", "task_done", "worker_ready", "worker_lost"
+]
 Outcome = Literal["done", "failed", "cancelled", "timed_out", "lost"]
 KINDS: Final[tuple[EventKind, ...]] = (
     "task_started",
     "task_progress",
+    "task_retried",
     "task_done",
     "worker_ready",
     "worker_lost",
@@ -34,9 +37,13 @@ class Event(NamedTuple):  # which is made several times faster than a frozen dat
         task: number of the task, as ``future.task``; None for an event of a worker.
         function: name of the task's function; None for an event of a worker.
         outcome: of task_done: how the task ended; else None.
-        seconds: of task_done: how long it ran, None if it did not come to its end; else None.
+        seconds: of task_done and task_retried: how long it ran, None if it did not come to its end;
+            else None.
         progress: of task_progress: done, total or None, and message; else None.
-        reason: of worker_lost: what ended it; else None.
+        reason: of worker_lost: what ended it; of task_retried: what it raised, or what ended its
+            worker; else None.
+        attempt: of task_retried: 1 if the task is run again for the first time; else None.
+        delay: of task_retried: seconds that it waits before; else None.
     """
 
     kind: EventKind
@@ -48,6 +55,8 @@ class Event(NamedTuple):  # which is made several times faster than a frozen dat
     seconds: float | None = None
     progress: tuple[float, float | None, str] | None = None
     reason: str | None = None
+    attempt: int | None = None
+    delay: float | None = None
 
 
 Listener = Callable[[Event], object]
@@ -100,9 +109,16 @@ class Events:
         seconds: float | None = None,
         progress: tuple[float, float | None, str] | None = None,
         reason: str | None = None,
+        attempt: int | None = None,
+        delay: float | None = None,
     ) -> None:
         """Has listeners told of an event, whose attributes these are."""
-        fields = kind, time.time(), worker, task, function, outcome, seconds, progress, reason
+        # fmt: off
+        fields = (
+            kind, time.time(), worker, task, function, outcome, seconds, progress, reason, attempt,
+            delay,
+        )
+        # fmt: on
         if not self._pending:
             self._later(self._deliver)
         self._pending.append(_new(Event, fields))
@@ -121,7 +137,7 @@ class Events:
 
 def log(event: Event) -> None:
     """Logs an event of a task, with the numbers of task and worker as attributes of the record."""
-    details = [event.outcome, event.progress, event.seconds]
+    details = [event.outcome, event.progress, event.seconds, event.attempt, event.reason]
     text = " ".join(str(detail) for detail in details if detail is not None)
     logger.debug(
         "%s: task %s (%s) in worker %s %s",

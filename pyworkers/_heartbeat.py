@@ -16,6 +16,9 @@ from typing import Final, NamedTuple
 from pyworkers._protocol import WorkerState
 from pyworkers._slots import WorkerSlot
 
+DEFAULT_HEARTBEAT: Final = 5.0
+"""Seconds."""
+
 PATIENCE: Final = 3
 """So many heartbeats may an idle worker be silent where no other limit is given."""
 
@@ -28,6 +31,10 @@ class _Life:
     last_used: float | None = None
     count: int | None = None
     is_asked: bool = False
+    is_told: bool = False
+    """It was sent a message since it last answered."""
+    is_told_late: bool = False
+    """And that after it was asked."""
     silent: float = 0.0
 
 
@@ -61,8 +68,16 @@ class Heartbeats:
     def heard(self, worker: int) -> None:
         """A worker has answered."""
         if (life := self._lives.get(worker)) is not None:
+            life.is_told, life.is_told_late = life.is_told_late, False
             life.is_asked = False
             life.silent = 0.0
+
+    def told(self, worker: int) -> None:
+        """A worker was sent a message: its handler may take as long as a task."""
+        if self.every is not None:
+            life = self._lives.setdefault(worker, _Life())
+            life.is_told = True
+            life.is_told_late = life.is_asked
 
     def look(
         self, now: float, workers: Iterable[WorkerSlot], count: Callable[[int], int | None]
@@ -85,17 +100,17 @@ class Heartbeats:
         self._looked = now
         lives: dict[int, _Life] = {}
         for slot in workers:
+            life = lives[slot.number] = self._lives.get(slot.number) or _Life()
             if slot.state not in (WorkerState.IDLE, WorkerState.BUSY):
                 continue
             counted = count(slot.number)
-            life = lives[slot.number] = self._lives.get(slot.number) or _Life()
             is_seen = life.last_used != slot.last_used or life.count != counted
             life.last_used, life.count = slot.last_used, counted
             if is_seen or passed > _LATE * self.every:
                 life.silent = 0.0
             elif life.is_asked or slot.held:
                 life.silent += passed
-            limit = self._limit(slot, counted)
+            limit = self._limit(life, slot, counted)
             if limit is not None and life.silent >= limit:
                 lost.append((slot.number, life.silent))
             elif not slot.held and not life.is_asked:
@@ -104,8 +119,8 @@ class Heartbeats:
         self._lives = lives
         return Look(ask, lost)
 
-    def _limit(self, slot: WorkerSlot, counted: int | None) -> float | None:
-        if slot.state is WorkerState.IDLE:
+    def _limit(self, life: _Life, slot: WorkerSlot, counted: int | None) -> float | None:
+        if slot.state is WorkerState.IDLE and not life.is_told:
             assert self.every is not None
             return self.silence or PATIENCE * self.every
         return None if counted is None else self.silence

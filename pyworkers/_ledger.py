@@ -15,11 +15,12 @@ from pyworkers._events import KINDS, Events, Outcome, log, logger
 from pyworkers._functions import Functions
 from pyworkers._futures import Future
 from pyworkers._hub import Hub
+from pyworkers._peers import Peers
 from pyworkers._scheduler import Scheduler
 from pyworkers._slots import WorkerSlot
 from pyworkers._statistics import Counts, PoolStatistics, WorkerInfo
 
-_VERBOSE: Final = KINDS[:3]
+_VERBOSE: Final = KINDS[:4]
 """What is logged where somebody wants to see everything: the events of tasks."""
 
 _DONE: Final[Outcome] = "done"
@@ -43,6 +44,7 @@ class Task:
         preempted: it was asked to end so that another can run, and is run again later.
         breaker: is told what becomes of it; None if nobody is.
         judged: number of the function that it judges.
+        retried: how many times it was run again, or waits to be.
     """
 
     future: Future[Any]
@@ -57,6 +59,7 @@ class Task:
     preempted: bool = False
     breaker: CircuitBreaker | None = None
     judged: int = 0
+    retried: int = 0
 
 
 class Ledger:
@@ -67,9 +70,12 @@ class Ledger:
         name: of the pool, for people.
         functions: of the pool.
         scheduler: knows what is going on now.
+        peers: know what was said.
     """
 
-    def __init__(self, hub: Hub, name: str, functions: Functions, scheduler: Scheduler) -> None:
+    def __init__(
+        self, hub: Hub, name: str, functions: Functions, scheduler: Scheduler, peers: Peers
+    ) -> None:
         self.counts = Counts()
         self.events = Events(hub.at_last)
         self.listeners = self.events.listeners
@@ -77,6 +83,7 @@ class Ledger:
         self._name = name
         self._names = functions.names
         self._scheduler = scheduler
+        self._peers = peers
         if logger.isEnabledFor(logging.DEBUG):
             for kind in _VERBOSE:
                 self.events.subscribe(kind, log)
@@ -118,7 +125,7 @@ class Ledger:
             name, outcome = self._names[task.function], _FAILED if failed else _DONE
             self._tell("task_done", worker, task.future.task, name, outcome, seconds)
 
-    def task_retried(self, task: Task, seconds: float) -> None:
+    def task_failed(self, task: Task, seconds: float) -> None:
         """A task has raised and is going to be run again.
 
         Args:
@@ -128,6 +135,40 @@ class Ledger:
         self.counts.dropped += 1
         if not task.is_parked:
             self.counts.busy += seconds
+
+    def task_retried(
+        self,
+        worker: int,
+        task: Task,
+        seconds: float | None,
+        reason: BaseException | str,
+        attempt: int,
+        delay: float,
+    ) -> None:
+        """A task waits to be run again.
+
+        Args:
+            worker: that had it.
+            task: the task.
+            seconds: how long it ran; None if it did not come to its end.
+            reason: what it raised, or what ended its worker.
+            attempt: 1 if it is the first time.
+            delay: seconds that it waits.
+        """
+        if "task_retried" in self.listeners:
+            if isinstance(reason, BaseException):
+                reason = f"{type(reason).__name__}: {reason}"
+            name = self._names[task.function]
+            self._tell(
+                "task_retried",
+                worker,
+                task.future.task,
+                name,
+                seconds=seconds,
+                reason=reason,
+                attempt=attempt,
+                delay=delay,
+            )
 
     def task_over(self, worker: int | None, task: Task, outcome: Outcome) -> None:
         """A task is over that has not come to its own end.
@@ -188,6 +229,8 @@ class Ledger:
             retried=scheduler.retried,
             cached=counts.cached,
             preempted=counts.preempted,
+            bytes_sent=self._peers.bytes_sent,
+            bytes_received=self._peers.bytes_received,
             queued=scheduler.queued,
             delayed=scheduler.delayed,
             running=scheduler.outstanding - scheduler.queued - scheduler.delayed,

@@ -67,6 +67,9 @@ class Peers:
         self, hub: Hub, name: str, functions: Functions, setup: Encoded, on_output: Output
     ) -> None:
         self.told: dict[int, _Told] = {}
+        self.bytes_sent = 0
+        self.bytes_received = 0
+        """Of payloads and what belongs to them; not of headers."""
         self._hub = hub
         self._link = hub.link
         self._name = name
@@ -127,6 +130,7 @@ class Peers:
         if buffers or handles or len(payload) > _MOST:
             self.send(worker, Kind.TASK, number, call, flags, since, told.epoch)
         else:
+            self.bytes_sent += len(payload)
             self._link.send(worker, Kind.TASK, number, payload, flags, since, told.epoch)
 
     def _tell_environment(self, worker: int, epoch: int) -> None:
@@ -161,6 +165,7 @@ class Peers:
     ) -> None:
         """Sends a frame, after the objects that it refers to and the worker has not got."""
         payload, buffers, handles = value
+        self.bytes_sent += len(payload) + sum(map(len, buffers))
         if handles:
             for missing, encoded in self._hub.store.missing(worker, handles):
                 self.send(worker, Kind.OBJECT, missing, encoded)
@@ -196,7 +201,10 @@ class Peers:
     def read(self, frame: Frame) -> tuple[bytes, Buffers]:
         """Takes the payload out of a frame, with its parts out of band."""
         if frame.flags & SPILLED:
-            return _codec.gather(frame.payload, partial(self._link.take, frame.peer))
+            data, buffers = _codec.gather(frame.payload, partial(self._link.take, frame.peer))
+            self.bytes_received += len(data) + sum(map(len, buffers))
+            return data, buffers
+        self.bytes_received += len(frame.payload)
         return bytes(frame.payload), []
 
     def decode(self, frame: Frame) -> Any:
@@ -237,6 +245,7 @@ class Peers:
         if decoder is None:
             decoder = codecs.getincrementaldecoder("utf-8")("replace")
             decoders[frame.flags] = decoder
+        self.bytes_received += len(frame.payload)
         text = decoder.decode(frame.payload)
         if text:
             stream = _STREAMS.get(frame.flags, "stderr")

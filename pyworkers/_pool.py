@@ -30,6 +30,7 @@ from pyworkers._env import Mode
 from pyworkers._events import KINDS, EventKind, Listener
 from pyworkers._futures import Future
 from pyworkers._groups import TaskGroup
+from pyworkers._heartbeat import DEFAULT_HEARTBEAT
 from pyworkers._hub import hub_for
 from pyworkers._iterators import Completed, Mapped
 from pyworkers._lanes import Need
@@ -100,8 +101,8 @@ class WorkerPool(Executor):
             look at.
         silence: seconds without a sign of life after which a worker is ended and replaced, and what
             it ran is lost; at least two heartbeats. None means three heartbeats for idle workers,
-            and never for those that run a task, as compiled code gives no signs. In mode transfer
-            only idle ones can give any.
+            and never for those that run a task or handle a message, as compiled code gives no
+            signs. In mode transfer only idle ones can give any.
         breaker: has calls of a function that keeps failing fail at once; None means that all are
             made. In a ``map``, calls that travel together count as one.
         policy: which task is first and which worker gets it: "priority", "fifo", "deadline",
@@ -139,7 +140,7 @@ class WorkerPool(Executor):
         max_failures_per_child: int | None = None,
         heap_limit: int | None = None,
         on_worker_lost: Literal["replace", "shrink", "break"] = "replace",
-        heartbeat: float | None = None,
+        heartbeat: float | None = DEFAULT_HEARTBEAT,
         silence: float | None = None,
         breaker: CircuitBreaker | None = None,
         policy: str | Policy = "priority",
@@ -411,7 +412,8 @@ class WorkerPool(Executor):
         raises is logged.
 
         Args:
-            event: "task_started", "task_progress", "task_done", "worker_ready", "worker_lost".
+            event: "task_started", "task_progress", "task_retried", "task_done", "worker_ready",
+                "worker_lost".
             callback: called with the event, in the thread of this pool; it may use the pool.
 
         Returns:

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from pyworkers._codec import Encoded
 from pyworkers._futures import Future
@@ -19,6 +19,9 @@ from pyworkers._protocol import Frame, Kind
 from pyworkers._requests import DEFAULT_TIMEOUT
 from pyworkers._worker import apart
 from pyworkers.errors import WorkerLost
+
+_HANDLED: Final = frozenset({Kind.POST, Kind.REQUEST})
+"""What users' code in the worker is called for."""
 
 
 class PoolChannel(Channel):
@@ -111,6 +114,7 @@ class PoolMessages(Pickled):
         peers: the workers as partners.
         workers: those that run tasks, by number.
         check_open: raises if the pool takes no more work.
+        told: called with the number of a worker that is sent a message.
     """
 
     name = "the hub"
@@ -121,6 +125,7 @@ class PoolMessages(Pickled):
         peers: Peers,
         workers: Mapping[int, object],
         check_open: Callable[[], None],
+        told: Callable[[int], None],
     ) -> None:
         self.waiter = hub
         self.after = hub.after
@@ -131,6 +136,7 @@ class PoolMessages(Pickled):
         self._peers = peers
         self._workers = workers
         self._check_open = check_open
+        self._told = told
         self._running: set[asyncio.Task[Any]] = set()
 
     def channel(self, name: str) -> PoolChannel:
@@ -158,6 +164,8 @@ class PoolMessages(Pickled):
     # What a Side does.
 
     def send(self, peer: int, kind: Kind, id: int, value: Encoded, number: float) -> None:
+        if kind in _HANDLED:
+            self._told(peer)
         self._peers.send(peer, kind, id, value, 0, number)
 
     def flush(self) -> None:

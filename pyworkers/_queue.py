@@ -202,6 +202,14 @@ class Queue:
         retries = self._tasks[task].retries
         return retries is not None and retries.left > 0
 
+    def tries(self, task: int) -> tuple[int, float]:
+        """Returns how many times a task was run again, or waits to be, and how long the last time.
+
+        That is in seconds.
+        """
+        retries = self._tasks[task].retries
+        return (0, 0.0) if retries is None else (retries.tried, retries.wait)
+
     def _try_again(self, task: int, entry: Entry, now: float) -> float:
         """Queues a task again, by its rank in its old place, once it has waited; returns when."""
         assert entry.retries is not None

@@ -51,6 +51,9 @@ class PoolStatistics:
         retried: times that a task was run again, after it had raised or its worker had died.
         cached: calls that were answered by the result of an earlier one.
         preempted: how many times a task made room for another.
+        bytes_sent: bytes that workers were sent: pickles of functions, arguments and messages, and
+            the buffers beside them. What lies in shared memory to be read there is not sent.
+        bytes_received: bytes that workers have sent: results, errors, messages and output.
         queued: tasks that wait for a worker now.
         delayed: tasks that wait for their time now.
         running: tasks that workers have now, those held ahead included.
@@ -74,6 +77,8 @@ class PoolStatistics:
     retried: int
     cached: int
     preempted: int
+    bytes_sent: int
+    bytes_received: int
     queued: int
     delayed: int
     running: int

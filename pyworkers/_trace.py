@@ -43,7 +43,7 @@ class Trace:
         else:
             began = self._begun.pop(event.task, event.time)
             seconds = event.time - began if event.seconds is None else event.seconds
-            args = {"task": event.task, "outcome": event.outcome}
+            args = {"task": event.task, "outcome": event.outcome or "retried"}
             name = event.function or "task"
             self._note("X", thread, name, event.time - seconds, dur=seconds * 1e6, args=args)
 

@@ -15,7 +15,9 @@ def test_a_task_is_run_again_after_an_error_and_after_the_end_of_its_worker(hub:
             return sys.runs
         def die():
             os._exit(3)
+        told = []
         async with WorkerPool(1) as pool:
+            pool.on("task_retried", lambda event: told.append([event.attempt, event.reason]))
             third = await pool.submit_with(run, [3], retries=2, retry_on=OSError, backoff=0.001)
             try:
                 await pool.submit_with(run, [99], retries=1, retry_on=(KeyError, OSError))
@@ -30,10 +32,16 @@ def test_a_task_is_run_again_after_an_error_and_after_the_end_of_its_worker(hub:
             except WorkerLost:
                 lost = pool.stats().workers_lost
             stats = pool.stats()
-        return third, last, only, lost, stats.retried, stats.failed, stats.lost, stats.done
+        counted = stats.retried, stats.failed, stats.lost, stats.done
+        travelled = stats.bytes_sent > 500, stats.bytes_received > 500
+        return [third, last, only, lost, *counted, travelled], told
         """
     )
-    assert outcome == [3, "run 5", "run 6", 3, 5, 2, 1, 1]
+    found, told = outcome
+    assert found == [3, "run 5", "run 6", 3, 5, 2, 1, 1, [True, True]]
+    assert [attempt for attempt, _ in told] == [1, 2, 1, 1, 2]
+    assert [reason for _, reason in told[:3]] == [f"OSError: run {n}" for n in (1, 2, 4)]
+    assert all(reason for _, reason in told[3:])
 
 
 def test_a_worker_is_replaced_once_its_heap_is_over_the_limit(hub: Hub) -> None:

@@ -1,11 +1,12 @@
 """Which workers are taken for dead, in simulated time."""
 
+from inspect import signature
 from typing import Any
 
 import pytest
 
 from pyworkers import WorkerPool
-from pyworkers._heartbeat import PATIENCE, Heartbeats
+from pyworkers._heartbeat import DEFAULT_HEARTBEAT, PATIENCE, Heartbeats
 from pyworkers._scheduler import Scheduler
 
 pytestmark = pytest.mark.timeout(30)
@@ -137,6 +138,37 @@ def test_a_worker_that_awaits_coroutines_is_asked_and_may_be_late() -> None:
     assert watch.wait(10) == []
 
 
+def test_a_worker_that_handles_a_message_may_take_as_long_as_one_with_a_task() -> None:
+    """C-09 B-05: until it answers; where it could give signs, ``silence`` is its limit."""
+    for silence, count, lost in ((30.0, 7, [(1, 30.0)]), (30.0, None, []), (None, 7, [])):
+        watch = Watch(Heartbeats(5.0, silence), {1: count})
+        watch.wait(1)
+        watch.heartbeats.told(1)
+        watch.answering.clear()
+        assert watch.wait(7) == lost
+    watch.heartbeats.heard(1)
+    assert watch.wait(3) == []
+    assert watch.wait(1) == [(1, 15.0)]
+
+
+def test_an_answer_says_nothing_about_a_message_that_came_behind_the_question() -> None:
+    """B-05"""
+    watch = Watch(Heartbeats(5.0), {1: None})
+    watch.answering.clear()
+    watch.heartbeats.told(1)
+    watch.wait(1)
+    watch.heartbeats.told(1)
+    watch.heartbeats.heard(1)
+    assert watch.wait(10) == []
+    watch.heartbeats.heard(1)
+    assert watch.wait(4) == [(1, 15.0)]
+
+
+def test_pools_look_every_five_seconds_unless_they_are_told_otherwise() -> None:
+    """C-09"""
+    assert signature(WorkerPool).parameters["heartbeat"].default == DEFAULT_HEARTBEAT == 5.0
+
+
 def test_what_a_worker_does_counts_as_a_sign() -> None:
     """B-05: one that was silent and gets a task begins anew."""
     watch = Watch(Heartbeats(5.0), {1: None})
@@ -171,7 +203,8 @@ def test_without_a_heartbeat_nobody_looks() -> None:
     [
         ({"heartbeat": 0}, "heartbeat must be more than 0 seconds, not 0"),
         ({"heartbeat": 5.0, "silence": 6.0}, "silence must be at least two heartbeats, not 6"),
-        ({"silence": 60.0}, "silence must be at least two heartbeats, not 60"),
+        ({"silence": 6.0}, "silence must be at least two heartbeats, not 6"),
+        ({"heartbeat": None, "silence": 60.0}, "silence must be at least two heartbeats, not 60"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options: dict[str, Any], message: str) -> None:

@@ -308,6 +308,38 @@ async def test_statistics_count_what_became_of_each_task() -> None:
     assert 0 <= stats.utilisation <= 1
 
 
+def test_who_runs_a_task_again_tells_why() -> None:
+    """C-08, C-10: each time, with the attempt and how long it waits."""
+    events: list[Event] = []
+    with WorkerPool() as pool:
+        pool.on("task_retried", events.append)
+        future = pool.submit_with(inverse, [0], retries=2, retry_on=ArithmeticError, backoff=0.001)
+        assert isinstance(future.exception(), ZeroDivisionError)
+        assert isinstance(pool.submit(inverse, 0).exception(), ZeroDivisionError)
+        assert (pool.stats().retried, pool.stats().failed) == (2, 2)
+    assert [(e.task, e.function, e.attempt) for e in events] == [
+        (future.task, "inverse", 1),
+        (future.task, "inverse", 2),
+    ]
+    first, second = events
+    assert first.reason == "ZeroDivisionError: division by zero"
+    assert first.delay is not None
+    assert 0.0005 <= first.delay <= 0.001 <= (second.delay or 0) <= 0.002
+    assert first.seconds is not None
+
+
+def test_bytes_that_travel_are_counted() -> None:
+    """C-10"""
+    with WorkerPool() as pool:
+        before = pool.stats()
+        assert len(pool.submit(bytes, bytes(100_000)).result()) == 100_000
+        after = pool.stats()
+        assert 100_000 < after.bytes_sent - before.bytes_sent < 101_000
+        assert 100_000 < after.bytes_received - before.bytes_received < 101_000
+        pool.submit(note, 1).result()
+        assert pool.stats().bytes_received - after.bytes_received < 100
+
+
 def test_events_are_told_when_all_that_came_together_is_settled() -> None:
     """C-08"""
     hub, order = hub_for("inline"), list[str]()
