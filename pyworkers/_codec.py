@@ -68,7 +68,8 @@ class Handle(ABC):
     def __reduce__(self) -> tuple[Any, ...]:
         if _handles is None:
             raise pickle.PicklingError(
-                f"a {type(self).__name__} can only be given to a task or returned by one"
+                f"a {type(self).__name__} can only be given to a task, returned by one, or be in a "
+                "message"
             )
         _handles.append(self)
         return self.reduced()

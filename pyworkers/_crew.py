@@ -87,6 +87,7 @@ class Crew:
         now = time.monotonic()
         spare = self.reserve.workers.get(worker)
         created = (spare or self._scheduler.workers[worker]).created
+        self._peers.ready(worker)
         if spare is None:
             self._scheduler.worker_ready(worker, now)
             self._hub.after(self.all_warm)

@@ -331,6 +331,7 @@ class Engine:
                 self.peers.send_module(frame)
             elif kind is Kind.PONG:
                 self.crew.heartbeats.heard(worker)
+                self.peers.answered(worker, frame.id)
             elif kind is Kind.SETUP_FAILED:
                 self._setup_failed(worker, frame)
             else:

@@ -133,7 +133,7 @@ class DirectChannel(Channel):
 
         Args:
             kind: of the message.
-            payload: what can be pickled; for a page, what can become a value of JavaScript.
+            payload: what a task can be given; for a page, what can become a value of JavaScript.
             timeout: seconds until it fails with TimeoutError; None means never.
             retries: how many more times it is sent if the time is over; only for what may be
                 handled more than once.

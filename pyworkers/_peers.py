@@ -6,13 +6,14 @@ Knows nothing of futures, nor of who runs what.
 
 import codecs
 import logging
+from collections import deque
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
 from pyworkers import _codec
 from pyworkers._arena import SharedArena
-from pyworkers._codec import Encoded
+from pyworkers._codec import Encoded, Handle
 from pyworkers._functions import Functions
 from pyworkers._hub import Handler, Hub
 from pyworkers._mirror import answer
@@ -25,6 +26,8 @@ NOTHING: Final[Encoded] = (b"", [], ())
 
 _MOST: Final = MAX_FRAME_BYTES - HEADER_BYTES
 """So many bytes have room in a frame."""
+
+_MAX_ID: Final = 0xFFFFFFFF
 
 _STREAMS: Final = {1: "stdout", 2: "stderr"}
 
@@ -42,6 +45,9 @@ class _Told:
         retained: what it goes on using beyond the tasks that it came with.
         environment: the epoch of the hub's environment of which it knows.
         decoders: of its output, by stream.
+        is_ready: whether it reads what it is sent.
+        asked: number of the last question whether it has read all that came before.
+        held: what messages name that it may not have read, with the number of such a question.
     """
 
     functions: set[int] = field(default_factory=set)
@@ -50,6 +56,9 @@ class _Told:
     retained: dict[int, Block] = field(default_factory=dict)
     environment: int = 0
     decoders: dict[int, codecs.IncrementalDecoder] = field(default_factory=dict)
+    is_ready: bool = False
+    asked: int = 0
+    held: deque[tuple[int, tuple[Handle, ...]]] = field(default_factory=deque)
 
 
 class Peers:
@@ -176,7 +185,31 @@ class Peers:
 
     def ping(self, worker: int) -> None:
         """Asks a worker for a sign of life."""
-        self.send(worker, Kind.PING, 0, NOTHING)
+        self.send(worker, Kind.PING, self.told[worker].asked, NOTHING)
+
+    def send_message(self, worker: int, kind: Kind, id: int, value: Encoded, number: float) -> None:
+        """Sends a message; what it names is held until the worker has read it."""
+        self.send(worker, kind, id, value, 0, number)
+        if value[2]:
+            told = self.told[worker]
+            told.asked = told.asked % _MAX_ID + 1
+            told.held.append((told.asked, value[2]))
+            if told.is_ready:
+                self.ping(worker)
+
+    def ready(self, worker: int) -> None:
+        """A worker reads now what it was sent."""
+        told = self.told[worker]
+        told.is_ready = True
+        if told.held:
+            self.ping(worker)
+
+    def answered(self, worker: int, question: int) -> None:
+        """A worker has answered a ``ping``: it has read all messages that came before."""
+        held = self.told[worker].held
+        if any(number == question for number, _ in held):
+            while held.popleft()[0] != question:
+                pass
 
     def recall(self, worker: int, held: int) -> int | None:
         """Has a worker not start what it has not started.

@@ -8,7 +8,6 @@ from typing import Any
 from pyworkers import _codec
 from pyworkers._codec import Encoded
 from pyworkers._results import described, remote_error
-from pyworkers.errors import PayloadError
 
 
 class Pickled:
@@ -18,15 +17,12 @@ class Pickled:
         """Pickles a value; what its owner may change is copied if it ``lasts``.
 
         Raises:
-            PayloadError: it cannot be pickled, or names what only a task can be given.
+            PayloadError: it cannot be pickled.
         """
         data, buffers, handles = _codec.encode(value)
-        if handles:
-            name = type(handles[0]).__name__
-            raise PayloadError(f"a {name} can only be given to a task or returned by one")
         if lasts:
             buffers = [memoryview(_copied(part)) for part in buffers]
-        return data, buffers, ()
+        return data, buffers, handles
 
     def describe(self, error: BaseException) -> Any:
         """Returns what ``restore`` makes the same exception of, elsewhere."""

@@ -17,6 +17,7 @@ from pyworkers._peers import Peers
 from pyworkers._pickled import Pickled
 from pyworkers._protocol import Frame, Kind
 from pyworkers._requests import DEFAULT_TIMEOUT
+from pyworkers._store import check_mode
 from pyworkers._worker import apart
 from pyworkers.errors import WorkerLost
 
@@ -38,7 +39,7 @@ class PoolChannel(Channel):
 
         Args:
             kind: of the message.
-            payload: what can be pickled.
+            payload: what a task can be given.
             worker: number of the worker; None means all there are now. What is sent to one that
                 is not there goes nowhere.
 
@@ -68,7 +69,7 @@ class PoolChannel(Channel):
 
         Args:
             kind: of the message.
-            payload: what can be pickled.
+            payload: what a task can be given.
             worker: its number, as in ``pool.workers()``. If it ends, or is not there, the future
                 fails with WorkerLost.
             timeout: seconds until the future fails with TimeoutError; None means never.
@@ -155,7 +156,9 @@ class PoolMessages(Pickled):
     def handle(self, kind: Kind, frame: Frame) -> None:
         """Acts on a message of a worker."""
         read = partial(self._peers.decode, frame)
+        held = self._hub.store.let_go_message(frame.peer)
         self.messenger.handle(kind, frame.peer, frame.id, frame.number, read)
+        del held  # by now it was read
 
     def lost(self, worker: int, reason: str) -> None:
         """A worker is gone."""
@@ -163,10 +166,16 @@ class PoolMessages(Pickled):
 
     # What a Side does.
 
+    def encode(self, value: Any, lasts: bool = False) -> Encoded:
+        encoded = super().encode(value, lasts)
+        if encoded[2]:
+            check_mode(self._hub.mode, encoded[2])
+        return encoded
+
     def send(self, peer: int, kind: Kind, id: int, value: Encoded, number: float) -> None:
         if kind in _HANDLED:
             self._told(peer)
-        self._peers.send(peer, kind, id, value, 0, number)
+        self._peers.send_message(peer, kind, id, value, number)
 
     def flush(self) -> None:
         self._hub.link.flush()

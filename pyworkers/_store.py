@@ -108,6 +108,9 @@ class _Store(Protocol):
     def let_go(self, peer: int, task: int) -> tuple[Handle, ...]:
         """Returns what is kept for a result, which is the caller's from now on."""
 
+    def let_go_message(self, peer: int) -> tuple[Handle, ...]:
+        """Returns what is kept for the next message of a worker, which is the caller's now."""
+
     def forgotten(self) -> list[tuple[int, int]]:
         """Returns, once, pairs of worker and id: what that one need not keep any longer."""
 
@@ -130,6 +133,7 @@ class ArenaStore:
         """A block was attached or given up since somebody cleared this."""
         self._blocks: weakref.WeakValueDictionary[int, Block] = weakref.WeakValueDictionary()
         self._held: dict[tuple[int, int], tuple[Handle, ...]] = {}
+        self._held_by_messages: dict[int, deque[tuple[Handle, ...]]] = {}
         self._deliveries = _Deliveries()
 
     def put(self, encoded: Encoded) -> tuple[Block, Layout]:
@@ -142,6 +146,17 @@ class ArenaStore:
 
     def let_go(self, peer: int, task: int) -> tuple[Handle, ...]:
         return self._held.pop((peer, task), ())
+
+    def hold_message(self, peer: int, handles: tuple[Handle, ...]) -> None:
+        """Keeps, in mode inline, what a message of a worker names, if anything, until it is read.
+
+        All of its messages are noted: they are read in the order in which they were sent.
+        """
+        self._held_by_messages.setdefault(peer, deque()).append(handles)
+
+    def let_go_message(self, peer: int) -> tuple[Handle, ...]:
+        held = self._held_by_messages.get(peer)
+        return held.popleft() if held else ()
 
     def write(self, encoded: Encoded) -> tuple[int, Layout]:
         """Copies an encoded object into bytes that nobody is responsible for yet."""
@@ -217,6 +232,7 @@ class ArenaStore:
 
     def peer_lost(self, peer: int) -> None:
         self._held = {key: handles for key, handles in self._held.items() if key[0] != peer}
+        self._held_by_messages.pop(peer, None)
         self._deliveries.peer_lost(peer)
 
     def forgotten(self) -> list[tuple[int, int]]:
@@ -275,6 +291,9 @@ class SendingStore:
             call(peer)
 
     def let_go(self, peer: int, task: int) -> tuple[Handle, ...]:
+        return ()
+
+    def let_go_message(self, peer: int) -> tuple[Handle, ...]:
         return ()
 
     def forgotten(self) -> list[tuple[int, int]]:

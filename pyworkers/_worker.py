@@ -122,7 +122,7 @@ class Worker:
             self.interruptions,
             self._frames,
             self._line.payload,
-            self._line.send_encoded,
+            self._send_message,
             self._beside,
             partial(apart, self),
             hear,
@@ -176,8 +176,16 @@ class Worker:
         assert self.mirror is not None
         self.mirror.take_over(self._line.decode(frame))
 
-    def _answer(self, _: Frame) -> None:
-        self.link.send(self.peer, Kind.PONG, 0, b"")
+    def _answer(self, frame: Frame) -> None:
+        # What messages have brought, and is still used, would else be freed by the answer.
+        self._hold(0, ())
+        self.link.send(self.peer, Kind.PONG, frame.id, b"")
+
+    def _send_message(self, kind: Kind, id: int, value: _codec.Encoded, number: float) -> None:
+        data, buffers, handles = value
+        if self._arena_store is None and isinstance(self._store, ArenaStore):
+            self._store.hold_message(self.peer, handles)
+        self._line.send_encoded(kind, id, data, buffers, number)
 
     def ask(self, question: int, name: str) -> None:
         """Asks the hub for a module; the answer does not come as a frame."""

@@ -42,7 +42,7 @@ class WorkerMessages(Pickled):
         interruptions: of its tasks.
         frames: that have arrived and are still to be handled.
         payload: takes the payload out of a frame, with its parts out of band.
-        send: sends kind, id, pickle, buffers and number.
+        send: sends kind, id, what is encoded, and number.
         beside: awaits a coroutine beside what the worker does.
         apart: calls outside of any task.
         hear: has the hub handle what it was told, where it shares this thread; else None.
@@ -55,7 +55,7 @@ class WorkerMessages(Pickled):
         interruptions: Interruptions,
         frames: deque[Frame],
         payload: Callable[[Frame], tuple[Any, list[bytes | bytearray]]],
-        send: Callable[[Kind, int, bytes, list[memoryview], float], None],
+        send: Callable[[Kind, int, Encoded, float], None],
         beside: Beside,
         apart: Callable[[Callable[[], object]], None],
         hear: Callable[[], bool] | None,
@@ -116,7 +116,7 @@ class WorkerMessages(Pickled):
 
     def send(self, peer: int, kind: Kind, id: int, value: Encoded, number: float) -> None:
         with self.undisturbed():
-            self._send(kind, id, value[0], value[1], number)
+            self._send(kind, id, value, number)
 
     def flush(self) -> None:
         with self.undisturbed():

@@ -452,3 +452,57 @@ def test_early_requests_wait_for_the_initializer(hub: Hub) -> None:
         )
     )
     assert outcome == "this"
+
+
+def test_messages_carry_what_is_kept(hub: Hub) -> None:
+    """C-08 B-08: an object that is kept, and a shared array, as arguments of tasks do."""
+    outcome = hub.run(
+        """
+        kept = []
+        def prepare():
+            from pyworkers import task
+            channel = task.channel("kept")
+            seen = []
+            def write(message):
+                message.payload[0] = 7
+                seen.append(message.payload)
+            channel.on("take", lambda message: sum(message.payload["values"]))
+            channel.on("write", write)
+            channel.on("sum", lambda message: sum(seen[0][i] for i in range(3)))
+            channel.on("give", lambda message: seen[0])
+            channel.on("drop", lambda message: seen.clear())
+        async def swap(n):
+            from pyworkers import task
+            got = await task.channel("kept").request("more", n)
+            return sum(got)
+        async with WorkerPool(1, initializer=prepare) as pool:
+            channel = pool.channel("kept")
+            channel.on("more", lambda message: pool.put(list(range(message.payload))))
+            early = pool.submit(os.getpid)  # starts the worker, which is not ready yet
+            (worker,) = [w.number for w in pool.workers()]
+            first = channel.request("take", {"values": pool.put([1, 2, 3])}, worker=worker)
+            five = pool.put(range(5))
+            sums = [await first, await channel.request("take", {"values": five}, worker=worker)]
+            del five
+            sums.append(await pool.submit(swap, 5))
+            await early
+            if pool.mode == "shared":
+                array = SharedArray(3, "int32", mode=pool.mode)
+                array[1] = 20
+                before = pool.memory().used
+                channel.post("write", array, worker=worker)
+                del array
+                for _ in range(3):
+                    sums.append(await channel.request("sum", worker=worker))
+                again = await channel.request("give", worker=worker)
+                again[2] = 100
+                sums.append(await channel.request("sum", worker=worker))
+                del again
+                await channel.request("drop", worker=worker)
+                while pool.memory().used >= before:
+                    await pool.submit(os.getpid)
+        return sums
+        """
+    )
+    more = [27, 27, 27, 127] if hub.mode == "shared" else []
+    assert outcome == [6, 10, 10, *more]

@@ -8,7 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pyworkers import ArenaStatistics, PayloadError, SharedArray, WorkerPool, _codec, _shared_array
+from pyworkers import (
+    ArenaStatistics,
+    Message,
+    PayloadError,
+    SharedArray,
+    WorkerPool,
+    _codec,
+    _shared_array,
+    task,
+)
 from tests.unit.memory.tools import (
     COPIES,
     blocks,
@@ -35,7 +44,10 @@ def test_an_array_is_pickled_only_on_its_way_to_a_task_or_back(
         _codec.encode([made, (n for n in [1])])
     with pytest.raises(pickle.PicklingError) as raised:
         pickled(made)
-    assert str(raised.value) == "a SharedArray can only be given to a task or returned by one"
+    assert (
+        str(raised.value)
+        == "a SharedArray can only be given to a task, returned by one, or be in a message"
+    )
 
 
 def fill(made: SharedArray, value: int) -> SharedArray:
@@ -218,3 +230,28 @@ def test_memory_that_is_freed_is_not_found_any_more() -> None:
     del made
     with pytest.raises(LookupError, match=f"what was at {id} of the shared memory is freed"):
         _shared_array.attach("inline", id, 0, (1,), "d")
+
+
+def tell_here() -> None:
+    channel = task.channel("arrays")
+    channel.post("nothing")
+    channel.post("array", take_from_here())
+
+
+def test_messages_carry_arrays_that_nobody_else_holds() -> None:
+    """C-08 B-08: either way, until they are read."""
+    sums: list[int] = []
+
+    def take(message: Message) -> None:
+        sums.append(sum(message.payload[n] for n in range(4)))
+
+    with WorkerPool() as pool:
+        channel = pool.channel("arrays")
+        channel.on("nothing", lambda _: None)
+        channel.on("array", take)
+        pool.submit(keep_here, shared(numbers((4,)))).result()
+        assert blocks() == 1
+        pool.submit(tell_here).result()
+        pool.submit(abs, -1).result()
+        assert sums == [10]
+        assert blocks() == 0

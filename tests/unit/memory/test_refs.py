@@ -156,7 +156,10 @@ def test_a_ref_is_pickled_only_on_its_way_to_a_task_or_back(
         pool.submit(same, ref).result()
         with pytest.raises(pickle.PicklingError) as raised:
             pickled(ref)
-    assert str(raised.value) == "a Ref can only be given to a task or returned by one"
+    assert (
+        str(raised.value)
+        == "a Ref can only be given to a task, returned by one, or be in a message"
+    )
 
 
 # Results that are kept
