@@ -17,6 +17,9 @@ import { messagesAt } from "./thread.mjs";
  * }} PortPeer `end`: why nothing more will come
  */
 
+/** A longer timer would end at once. */
+const MAX_TIMER_MS = 2 ** 31;
+
 /**
  * By its tag: what comes from another realm is no instance of this one's classes.
  * @param {any} value
@@ -211,6 +214,21 @@ export class PortLink extends Link {
       if (state.lost !== undefined && !state.reported) at = this.report(peer, state, at);
     }
     return at;
+  }
+
+  /**
+   * For Python that waits by switching stacks: what listens is not called meanwhile.
+   * @param {number} milliseconds at the most
+   * @returns {Promise<void>} resolved when there may be something to receive, or the time is over
+   */
+  async arrived(milliseconds) {
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    let timer;
+    const late = new Promise((resolve) => {
+      if (milliseconds < MAX_TIMER_MS) timer = setTimeout(resolve, milliseconds);
+    });
+    await Promise.race([this.bell(), late]);
+    clearTimeout(timer);
   }
 
   async bell() {

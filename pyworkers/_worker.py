@@ -419,6 +419,7 @@ def start(shim: Any) -> Any:
     link = HeapLink(shim.link, arena is not None)
     if arena is None:
         _own = Worker(link, peer, store, True, heap_bytes=shim.link.heapBytes)
+        _own.messages.switch_by(shim.link.arrived)
         _own.interruptions.poll(shim.link.turn, partial(shim.link.interrupted, peer))
     else:
         asked = partial(shim.link.interrupted, peer)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager
 from typing import Any, Final
 
-from pyworkers import _codec
+from pyworkers import _codec, _js
 from pyworkers._cancel import Interruptions
 from pyworkers._channels import Link
 from pyworkers._codec import Encoded
@@ -76,6 +76,7 @@ class WorkerMessages(Pickled):
         self._settles: deque[Callable[[], object]] = deque()
         self.after = self._settles.append
         self.remind = Alarm(self._tick).set
+        self._arrived: Callable[[float], Any] | None = None
 
     def channel(self, name: str) -> DirectChannel:
         """Returns the channel of a name, made at the first call."""
@@ -84,6 +85,14 @@ class WorkerMessages(Pickled):
             channel = self.messenger.channels[name] = DirectChannel(name, self.messenger)
         assert isinstance(channel, DirectChannel)
         return channel
+
+    def switch_by(self, arrived: Callable[[float], Any]) -> None:
+        """Has plain functions wait by switching stacks, where this thread cannot block.
+
+        Args:
+            arrived: gets milliseconds; returns what is to be awaited until something has arrived.
+        """
+        self._arrived = arrived
 
     def open(self) -> None:
         """The worker is set up, and so has the handlers of its initializer."""
@@ -174,20 +183,28 @@ class WorkerMessages(Pickled):
             with self.undisturbed():
                 due = self.messenger.tick(now)
                 self._link.flush()
-                self._take_in(min(end, math.inf if due is None else due) - now)
+                seconds = min(end, math.inf if due is None else due) - now
+                found = self._take_in(seconds)
                 self._settle()
             self._interruptions.raise_told()
+            if not found and self._arrived is not None and not is_done():
+                _js.block_on(self._arrived(max(seconds, 0.0) * 1000))
         return True
 
-    def _take_in(self, seconds: float) -> None:
-        """Takes in what arrives within a time: answers are handled, all else is put off."""
+    def _take_in(self, seconds: float) -> bool:
+        """Takes in what arrives within a time: answers are handled, all else is put off.
+
+        Returns:
+            Whether anything has arrived.
+        """
         found = False
         if self._hear is not None:
             found = self._hear()
-        elif not self._link.can_block:
+        elif not self._link.can_block and not (self._arrived and _js.can_block_by_jspi()):
             raise ModeError(
                 "a plain function cannot wait for its hub in mode transfer, as it hears of the "
-                "answer by a message: make it an `async def`, and `await` the request"
+                "answer by a message, and this browser or this call cannot switch stacks: make it "
+                "an `async def`, and `await` the request"
             )
         found |= self._take_answers(min(max(seconds, 0.0), _SLICE_SECONDS))
         if self._hear is not None and not found and not self._settles:
@@ -195,6 +212,7 @@ class WorkerMessages(Pickled):
                 "this task waits for something that this thread itself has to do: make it an "
                 "`async def`, and `await` the request"
             )
+        return found
 
     def _take_answers(self, seconds: float) -> bool:
         found = False
