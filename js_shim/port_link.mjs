@@ -74,7 +74,9 @@ export class PortLink extends Link {
    * @param {any} data
    */
   #take(state, data) {
-    if (!isBatch(data)) {
+    if (typeof data?.end === "string") {
+      state.incoming.push({ end: data.end });
+    } else if (!isBatch(data)) {
       state.incoming.push({ end: "it sent a message that is no batch of frames" });
     } else {
       for (const { token, bytes } of data.parts) state.parts.set(token, bytes);
@@ -118,13 +120,26 @@ export class PortLink extends Link {
   }
 
   /**
-   * Notes that a peer is gone; it is reported behind what it had sent.
+   * Tells the other side that nothing more will come; it hears of it behind all that was sent.
    * @param {number} peer
    * @param {string} reason
    */
-  bury(peer, reason) {
+  end(peer, reason) {
+    this.peers.get(peer)?.port.postMessage({ end: reason });
+  }
+
+  /**
+   * Notes that a peer is gone; it is reported behind what it had sent. Who tells of it uses another
+   * port, and no engine says which message comes first: so this one is looked through, or given a
+   * turn of the event loop.
+   * @param {number} peer
+   * @param {string} reason
+   */
+  async bury(peer, reason) {
     const state = this.peers.get(peer);
     if (!state) return;
+    if (inNode) for (const data of messagesAt(state.port)) this.#take(state, data);
+    else await this.turn();
     state.incoming.push({ end: reason || "unknown" });
     this.#ring();
   }

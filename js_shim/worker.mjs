@@ -66,8 +66,11 @@ function describe(error) {
  * @param {(reason: string) => void} fatal
  */
 async function runWorker({ peer, assets, channel, archive }, fatal) {
+  /** @type {RingLink | PortLink | undefined} */
+  let opened;
   const end = (/** @type {string} */ reason) => {
     if (channel.memory) bury(channel.memory, channel.hub, reason);
+    else if (opened instanceof PortLink) opened.end(peer, reason);
     fatal(reason);
   };
   try {
@@ -75,6 +78,7 @@ async function runWorker({ peer, assets, channel, archive }, fatal) {
     let pyodide;
     const heap = () => pyodide._module.HEAPU8;
     const link = openLink(heap, peer, channel);
+    opened = link;
     const stopwatch = new Stopwatch();
     const streams = {
       stdout: (/** @type {Uint8Array} */ bytes) => link.output(peer, 1, bytes),

@@ -133,3 +133,27 @@ def test_every_fault_settles_its_own_future_and_no_other(hub: Hub, queued: int) 
         wanted[phase, harm] = (outcome, total)
     assert found == wanted
     assert outcomes[1:] == [7, 0]
+
+
+def test_what_a_worker_said_last_is_heard(hub: Hub) -> None:
+    """B-05: its output and messages come before its end, however it ends."""
+    heard = hub.run(
+        """
+        def die(how):
+            print("last words", flush=True)
+            from pyworkers import task
+            task.channel("end").post("bye", how)
+            os._exit(3) if how == "exit" else os.abort()
+        heard = []
+        async with WorkerPool(2, on_output=lambda *said: heard.append(said[2].strip())) as pool:
+            pool.channel("end").on("bye", lambda message: heard.append(message.payload))
+            for how in ["exit", "abort"] * 3:
+                try:
+                    await pool.submit(die, how)
+                except WorkerLost:
+                    heard.append("lost")
+        return [line for line in heard if line in ("last words", "exit", "abort", "lost")]
+        """
+    )
+    rounds = [heard[n : n + 3] for n in range(0, len(heard), 3)]
+    assert rounds == [["last words", how, "lost"] for how in ["exit", "abort"] * 3]

@@ -353,6 +353,7 @@ def ends():
             const failing = py.on("task_done", () => { throw new Error("of a listener"); });
             await py.run("work", [3]);
             await caught(py.run("ends"));
+            await py.exec("1");  // events come behind what their tasks answer
             const heard = events.map(({ kind }) => kind);
             const done = events.find(({ kind }) => kind === "task_done");
             const progress = events.find(({ kind }) => kind === "task_progress").progress;
@@ -371,7 +372,7 @@ def ends():
         }""",
         [*KINDS],
     )
-    assert outcome["heard"] == sorted(KINDS)
+    assert outcome["heard"] == sorted({*KINDS} - {"task_retried"}), "a page's tasks are not"
     assert outcome["done"]["function"] == "work"
     assert outcome["done"]["outcome"] == "done"
     assert outcome["done"]["seconds"] < 60
