@@ -31,7 +31,7 @@ def contest(lab: Lab) -> Iterator[dict[str, Sample]]:
         "limited = WorkerPool(2, **options, max_pending=10**6, max_tasks_per_child=10**9,\n"
         "                     heap_limit=2**31, heartbeat=5.0, breaker=CircuitBreaker())\n"
         "heard = []\n"
-        "for kind in ('task_started', 'task_progress', 'task_done',\n"
+        "for kind in ('task_started', 'task_progress', 'task_retried', 'task_done',\n"
         "             'worker_ready', 'worker_lost'):\n"
         "    limited.on(kind, heard.append)\n"
         "await start_all(without, 2)\n"
