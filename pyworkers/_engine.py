@@ -69,6 +69,7 @@ class Engine:
         standby: how many workers to hold in reserve.
         wears_out: whether a worker may be used up by what it does.
         heartbeats: judges whether workers live.
+        forks: whether further workers start from the memory of one that was set up.
     """
 
     def __init__(
@@ -83,11 +84,12 @@ class Engine:
         standby: int,
         wears_out: bool,
         heartbeats: Heartbeats,
+        forks: bool,
     ) -> None:
         self.scheduler = scheduler
         self.name = name
         self.functions = Functions(hub.mode)
-        self.peers = Peers(hub, name, self.functions, setup, on_output)
+        self.peers = Peers(hub, name, self.functions, setup, on_output, forks)
         self.ledger = Ledger(hub, name, self.functions, scheduler)
         self.messages = PoolMessages(hub, self.peers, scheduler.workers, self.check_open)
         self.reserve = Reserve(standby, capabilities().cores, BOOT_TIMEOUT)
@@ -395,8 +397,20 @@ class Engine:
             self.reserve.worker_ready(worker)
         if self._heartbeats.every is not None:
             self._hub.remind(now + self._heartbeats.every)
-        if len(frame.payload):
-            note_worker(worker, self.peers.decode(frame), (now - created) * 1000)
+        measured = self.peers.decode(frame) if len(frame.payload) else None
+        if measured is not None:
+            note_worker(worker, measured, (now - created) * 1000)
+        if (fork := self.peers.fork) is not None and measured is not None:
+            fork.worker_ready(measured)
+            self._hub.after(self._begin_fork)
+
+    def _begin_fork(self) -> None:
+        """Has further workers start from what is set up: once none is starting otherwise."""
+        slots = [*self.scheduler.workers.values(), *self.reserve.workers.values()]
+        if slots and not any(slot.state is WorkerState.INITIALIZING for slot in slots):
+            assert self.peers.fork is not None
+            self.peers.fork.begin()
+            self._link.flush()
 
     def tick(self, now: float) -> float | None:
         """Ends what is overdue; returns when the next thing is due."""
@@ -763,6 +777,8 @@ class Engine:
             self._end_worker(worker)
         for worker in list(self.reserve.workers):
             self._end_spare(worker)
+        if self.peers.fork is not None:
+            self.peers.fork.end()
         if self.broken is None:
             for future in list(self._warming.values()):
                 self._hub.after(future.cancel)

@@ -15,7 +15,7 @@ from pyworkers._functions import Functions
 from pyworkers._futures import Future
 from pyworkers._hub import Hub
 from pyworkers._scheduler import Scheduler, WorkerSlot
-from pyworkers._statistics import Counts, PoolStatistics, WorkerInfo
+from pyworkers._statistics import Counts, ForkReport, PoolStatistics, WorkerInfo
 
 _VERBOSE: Final = KINDS[:3]
 """What is logged where somebody wants to see everything: the events of tasks."""
@@ -169,8 +169,8 @@ class Ledger:
             rest |= {"task": task.future.task, "function": self._functions.names[task.function]}
         self.events.pending.append(Event(kind, time.time(), worker, **rest))
 
-    def statistics(self) -> PoolStatistics:
-        """Returns what has happened so far."""
+    def statistics(self, fork: ForkReport | None) -> PoolStatistics:
+        """Returns what has happened so far, and what has become of the pool's fork."""
         counts, scheduler, now = self.counts, self._scheduler, time.monotonic()
         counts.fold()
         lived = counts.lived + sum(now - slot.created for slot in scheduler.workers.values())
@@ -197,6 +197,7 @@ class Ledger:
             waiting=counts.waiting.durations(),
             executing=counts.executing.durations(),
             utilisation=min(1.0, counts.busy / lived) if lived else 0.0,
+            fork=fork,
         )
 
     def workers(self) -> list[WorkerInfo]:

@@ -13,6 +13,7 @@ from typing import Any, Final
 from pyworkers import _codec
 from pyworkers._arena import SharedArena
 from pyworkers._codec import Encoded
+from pyworkers._fork import Fork
 from pyworkers._functions import Functions
 from pyworkers._hub import Handler, Hub
 from pyworkers._mirror import answer
@@ -38,7 +39,6 @@ class _Told:
         tasks: how many tasks it was sent and not given back.
         retained: what it goes on using beyond the tasks that it came with.
         environment: the epoch of the hub's environment of which it knows.
-        decoders: of its output, by stream.
     """
 
     functions: set[int] = field(default_factory=set)
@@ -46,7 +46,6 @@ class _Told:
     tasks: int = 0
     retained: dict[int, Block] = field(default_factory=dict)
     environment: int = 0
-    decoders: dict[int, codecs.IncrementalDecoder] = field(default_factory=dict)
 
 
 class Peers:
@@ -58,10 +57,17 @@ class Peers:
         functions: of the pool.
         setup: what each is prepared with.
         on_output: gets what they print: number, stream and text.
+        forks: whether further ones start from the memory of one that was set up.
     """
 
     def __init__(
-        self, hub: Hub, name: str, functions: Functions, setup: Encoded, on_output: Output
+        self,
+        hub: Hub,
+        name: str,
+        functions: Functions,
+        setup: Encoded,
+        on_output: Output,
+        forks: bool,
     ) -> None:
         self.told: dict[int, _Told] = {}
         self._hub = hub
@@ -70,10 +76,13 @@ class Peers:
         self._functions = functions
         self._setup = setup
         self._on_output = on_output
+        self._decoders: dict[tuple[int, int], codecs.IncrementalDecoder] = {}
+        self.fork = Fork(hub, name, setup, self.print) if forks else None
 
     def spawn(self, handler: Handler) -> int:
         """Starts a worker and has it set up; returns its number."""
-        worker = self._hub.spawn(handler, self._name)
+        fork = None if self.fork is None else self.fork.maker
+        worker = self._hub.spawn(handler, self._name, fork)
         self.told[worker] = _Told()
         environment = self._hub.environment
         if environment is not None:
@@ -86,6 +95,8 @@ class Peers:
         self._hub.terminate(worker)
         self._hub.store.peer_lost(worker)
         del self.told[worker]
+        for stream in _STREAMS:
+            self._decoders.pop((worker, stream), None)
 
     def look(self) -> int:
         """Returns the epoch of this interpreter's environment, for ``send_task``."""
@@ -225,15 +236,14 @@ class Peers:
 
     def print(self, frame: Frame) -> None:
         """Passes on what a worker printed."""
-        decoders = self.told[frame.peer].decoders
-        decoder = decoders.get(frame.flags)
+        stream = frame.peer, frame.flags
+        decoder = self._decoders.get(stream)
         if decoder is None:
-            decoder = codecs.getincrementaldecoder("utf-8")("replace")
-            decoders[frame.flags] = decoder
+            decoder = self._decoders[stream] = codecs.getincrementaldecoder("utf-8")("replace")
         text = decoder.decode(frame.payload)
         if text:
-            stream = _STREAMS.get(frame.flags, "stderr")
-            self._hub.after(partial(self._pass_on, frame.peer, stream, text))
+            name = _STREAMS.get(frame.flags, "stderr")
+            self._hub.after(partial(self._pass_on, frame.peer, name, text))
 
     def _pass_on(self, worker: int, stream: str, text: str) -> None:
         try:

@@ -121,6 +121,11 @@ class WorkerPool(Executor):
         idle_timeout: seconds after which a worker that has nothing to do ends; None means never.
         worker_lifetime: seconds after which a worker is replaced, once it has done what it has;
             None means never.
+        fork: whether the set-up (packages, modules, files, initializer) is run once more, in an
+            interpreter of its own, from whose memory further workers start instead of running it.
+            Those that start before it is ready run it; and so do all where it leaves what no memory
+            holds, which ``stats().fork`` and a warning tell. In mode inline, and without any
+            set-up, it means nothing.
 
     Raises:
         ValueError: an argument is out of its range.
@@ -155,6 +160,7 @@ class WorkerPool(Executor):
         min_workers: int = 0,
         idle_timeout: float | None = None,
         worker_lifetime: float | None = None,
+        fork: bool = False,
     ) -> None:
         if current_worker() is not None:
             raise ModeError(
@@ -241,6 +247,7 @@ class WorkerPool(Executor):
             breaks_on_loss=on_worker_lost == "break",
             standby=0 if self._mode == "inline" else standby,
             heartbeats=Heartbeats(None if self._mode == "inline" else heartbeat, silence),
+            forks=fork and self._mode != "inline" and any((packages, modules, files, initializer)),
             wears_out=any((max_tasks_per_child, max_failures_per_child, heap_limit)),
         )
         _js.route_executors(WorkerPool)
@@ -454,7 +461,8 @@ class WorkerPool(Executor):
 
     def stats(self) -> PoolStatistics:
         """Returns what has happened in this pool so far."""
-        return self._engine.ledger.statistics()
+        fork = self._engine.peers.fork
+        return self._engine.ledger.statistics(None if fork is None else fork.report())
 
     def workers(self) -> list[WorkerInfo]:
         """Returns what each worker of this pool is doing now."""

@@ -8,7 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 
 _PARTS: Final = 8
 """A histogram has so many bins between a time and its double: each is at most 13 % wide."""
@@ -39,6 +39,26 @@ class Durations:
 
 
 @dataclass(frozen=True, slots=True)
+class ForkReport:
+    """What has become of the memory from which further workers of a pool shall start.
+
+    Attributes:
+        state: "waiting" for the first workers, "making", "ready", or "refused": each worker runs
+            the set-up.
+        reason: why it was refused; else empty.
+        bytes: that it takes, once for all workers; 0 until it is ready.
+        seconds: that it took to make, the set-up included; 0.0 until it is ready.
+        workers: how many have started from it.
+    """
+
+    state: Literal["waiting", "making", "ready", "refused"]
+    reason: str
+    bytes: int
+    seconds: float
+    workers: int
+
+
+@dataclass(frozen=True, slots=True)
 class PoolStatistics:
     """What has happened in a pool so far.
 
@@ -64,6 +84,7 @@ class PoolStatistics:
         executing: how long these ran.
         utilisation: share of the workers' lives in which they ran tasks, 0 to 1. Coroutines that
             await count only until they do.
+        fork: of a pool that was made with ``fork=True``; else None.
     """
 
     submitted: int
@@ -85,6 +106,7 @@ class PoolStatistics:
     waiting: Durations
     executing: Durations
     utilisation: float
+    fork: ForkReport | None
 
 
 @dataclass(frozen=True, slots=True)

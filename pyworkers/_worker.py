@@ -11,6 +11,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import CoroutineType
@@ -54,6 +55,43 @@ _inline: contextvars.ContextVar["Worker | None"] = contextvars.ContextVar("worke
 
 _own: "Worker | None" = None
 """The worker that this interpreter is."""
+
+
+_NUMBERED: Final = os.getpid()
+"""Pyodide answers 42 in every interpreter, and programs name files by it."""
+
+_process = _NUMBERED
+
+
+def _getpid() -> int:
+    return _process
+
+
+def be_process(peer: int) -> None:
+    """Has ``os.getpid`` tell workers apart, even to who has imported it by name.
+
+    Args:
+        peer: the number of the worker in its hub.
+    """
+    global _process  # noqa: PLW0603 - an interpreter is one process
+    _process = _NUMBERED + peer
+    posix: Any = sys.modules[os.name]
+    os.getpid = posix.getpid = _getpid
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What there is already where the set-up has been run.
+
+    Attributes:
+        mirror: knows what was taken over from the hub.
+    """
+
+    mirror: Mirror
+
+
+prepared: Prepared | None = None
+"""Set where this interpreter is made of one that was set up."""
 
 
 class Setup(TypedDict):
@@ -245,6 +283,9 @@ class Worker:
         try:
             setup: Setup = self._decode(frame)
             self._heap_limit = setup["heap_limit"]
+            if prepared is not None:
+                self._send_ready()
+                return
             write_files(Path.cwd(), setup["files"])
             if setup["modules"]:
                 folder = Path.home() / ".pyworkers-modules"
@@ -299,9 +340,9 @@ class Worker:
             self._call = self._call_and_measure
         payload = b""
         if self.measured is not None:
-            phases, files = self.measured
+            phases, files, unforked = self.measured
             setup = (time.perf_counter() - self._setup_began) * 1000
-            payload = _codec.encode(([*phases, ("setup", setup)], files))[0]
+            payload = _codec.encode(([*phases, ("setup", setup)], files, unforked))[0]
         self.link.send(self.peer, Kind.READY, 0, payload)
         self.messages.open()
 
@@ -508,10 +549,7 @@ def start(shim: Any) -> Any:
     global _own  # noqa: PLW0603 - an interpreter becomes a worker once
     _js.check_version(shim.version, PROTOCOL_VERSION)
     peer = shim.peer
-    # Pyodide answers 42 in every interpreter, and programs name files by it.
-    number = os.getpid() + peer
-    posix: Any = sys.modules[os.name]
-    os.getpid = posix.getpid = lambda: number
+    be_process(peer)
     arena = getattr(shim.link, "arena", None)
     store: ArenaStore | SendingStore
     shared = None
@@ -531,6 +569,10 @@ def start(shim: Any) -> Any:
         shim.interruptBy(SIGNAL)
         pause = partial(shim.link.pause, peer)
         time.sleep = interruptible_sleep(pause, _own.interruptions.check)
-    _own.mirror = Mirror(shared, _own.ask)
+    if prepared is None:
+        _own.mirror = Mirror(shared, _own.ask)
+    else:
+        _own.mirror = prepared.mirror
+        _own.mirror.connect(shared, _own.ask)
     _own.measured = _js.boot_measures(shim.measured)
     return _own.step

@@ -15,9 +15,20 @@ MODULES = sorted((ROOT / "pyworkers").rglob("*.py"))
 # From top to bottom. A subpackage has its place as a whole.
 LAYERS: tuple[set[str], ...] = (
     {"sync"},
-    {"__init__", "_pool", "_shared_array", "_lending", "_page", "_snapshot", "page", "task"},
+    {
+        "__init__",
+        "_pool",
+        "_shared_array",
+        "_lending",
+        "_page",
+        "_snapshot",
+        "_forking",
+        "page",
+        "task",
+    },
     {"_engine", "_groups", "_iterators"},
     {"_ledger", "_peers", "_pool_messages", "_page_messages"},
+    {"_fork"},
     {"_functions", "_hub", "_worker", "_worker_messages", "_output"},
     {"_messages", "_pickled"},
     {"_results", "_futures", "_cancel"},
