@@ -31,39 +31,43 @@ const sizeOf = (bulk) => (bulk instanceof Uint8Array ? bulk.length : bulk.size);
 /** The timers of this thread that have not fired, of all that were set since. */
 class Timers {
   #waiting = new Set();
-  #global = /** @type {any} */ (globalThis);
-  #originals = ["setTimeout", "setInterval", "clearTimeout", "clearInterval"].map((name) => [
-    name,
-    this.#global[name],
-  ]);
 
   constructor() {
-    const { setTimeout, setInterval } = globalThis;
-    this.#global.setTimeout = (/** @type {any} */ callback, /** @type {any[]} */ ...rest) => {
-      const fire = (/** @type {any[]} */ ...args) => {
-        this.#waiting.delete(timer);
-        callback(...args);
-      };
-      const timer = setTimeout(fire, ...rest);
+    const { setTimeout, setInterval, clearTimeout, clearInterval } = globalThis;
+    const set = (/** @type {any} */ timer) => {
       this.#waiting.add(timer);
       return timer;
     };
-    this.#global.setInterval = (/** @type {[any]} */ ...args) => {
-      const timer = setInterval(...args);
-      this.#waiting.add(timer);
-      return timer;
+    const clearBy = (/** @type {any} */ clear) => (/** @type {any} */ timer) => {
+      this.#waiting.delete(timer);
+      clear(timer);
     };
-    for (const [name, clear] of this.#originals.slice(2)) {
-      this.#global[name] = (/** @type {any} */ timer) => {
-        this.#waiting.delete(timer);
-        clear(timer);
-      };
-    }
+    const own = {
+      setTimeout: (/** @type {any} */ callback, /** @type {any[]} */ ...rest) => {
+        const fire = (/** @type {any[]} */ ...args) => {
+          this.#waiting.delete(timer);
+          callback(...args);
+        };
+        const timer = set(setTimeout(fire, ...rest));
+        return timer;
+      },
+      setInterval: (/** @type {[any]} */ ...args) => set(setInterval(...args)),
+      clearTimeout: clearBy(clearTimeout),
+      clearInterval: clearBy(clearInterval),
+    };
+    this.kept = Object.keys(own).map(
+      (name) => /** @type {const} */ ([name, Object.getOwnPropertyDescriptor(globalThis, name)]),
+    );
+    Object.assign(globalThis, own);
   }
 
   /** @returns {number} how many there are; those to come are not noted */
   close() {
-    for (const [name, original] of this.#originals) this.#global[name] = original;
+    for (const [name, kept] of this.kept) {
+      // In browsers they are the prototype's.
+      if (kept) Object.defineProperty(globalThis, name, kept);
+      else Reflect.deleteProperty(globalThis, name);
+    }
     return this.#waiting.size;
   }
 }
@@ -143,7 +147,11 @@ function taken(pyodide, taking, archive) {
   try {
     return takeMemory(pyodide, taking, archive);
   } catch (error) {
-    const { message } = /** @type {Error} */ (error);
-    throw new Error(`the set-up holds an object of JavaScript (${message})`);
+    const index = Number(/ at index (\d+)$/.exec(/** @type {Error} */ (error).message)?.[1]);
+    if (Number.isNaN(index)) throw error;
+    const held = pyodide._module.__hiwire_get(index);
+    const name = held?.name ? ` ${held.name}` : "";
+    const kind = Object.prototype.toString.call(held).slice("[object ".length, -1);
+    throw new Error(`the set-up holds an object of JavaScript: ${kind}${name}`);
   }
 }

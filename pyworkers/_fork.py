@@ -62,18 +62,19 @@ class Fork:
         """Has it made, if that was not done before."""
         if self._state != "waiting":
             return
-        environment = self._hub.environment
-        assert environment is not None
-        told = environment.whole()
         if self._setup[2]:
             self._refuse("the set-up refers to what the pool keeps")
             return
-        plain = [
-            (data, [bytes(part) for part in buffers]) for data, buffers, _ in (told, self._setup)
+        environment = self._hub.environment
+        assert environment is not None
+        frames = [
+            (data, [bytes(part) for part in buffers])
+            for data, buffers, _ in (environment.whole(), self._setup)
         ]
+        setup = pickle.dumps((self._hub.mode, *frames), 5)
         self._state = "making"
         self._began = time.monotonic()
-        self.maker = self._hub.spawn(self, self._name, setup=pickle.dumps(plain, 5))
+        self.maker = self._hub.spawn(self, self._name, setup=setup)
         self._hub.remind(self._began + _PATIENCE_SECONDS)
 
     def end(self) -> None:

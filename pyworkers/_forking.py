@@ -25,7 +25,7 @@ from pyworkers._mirror import Mirror
 from pyworkers._protocol import HEADER_BYTES, MAX_FRAME_BYTES, SPILLED, Frame, Kind
 from pyworkers._results import remote_error
 from pyworkers._store import SendingStore
-from pyworkers._worker import Prepared, Worker, be_process
+from pyworkers._worker import Prepared, Worker, be_process, route_sleep
 
 _path: Final[list[str]] = []
 """``sys.path`` when the memory was taken: the loader adds to it."""
@@ -91,14 +91,16 @@ async def set_up(peer: int, told: Any) -> str:
 
     Args:
         peer: the number of this thread in its hub.
-        told: JavaScript's bytes, what ``Fork`` has pickled: ENVIRONMENT and SETUP.
+        told: JavaScript's bytes, what ``Fork`` has pickled: the mode, ENVIRONMENT and SETUP.
 
     Returns:
         Why nothing can be made of it; empty if nothing speaks against it yet.
     """
     global _timers  # noqa: PLW0603 - there is one event loop
-    frames: list[tuple[bytes, list[bytes]]] = pickle.loads(told.to_bytes())
+    mode, *frames = pickle.loads(told.to_bytes())
     be_process(peer)
+    if mode == "shared":
+        route_sleep()
     hub = MemoryLink()
     heard = asyncio.Event()
     link = hub.connect(peer, heard.set)
@@ -116,7 +118,8 @@ async def set_up(peer: int, told: Any) -> str:
         for frame in hub.receive(0.0):
             if frame.kind == Kind.SETUP_FAILED:
                 error = remote_error(_read(hub, frame))
-                return f"where nobody else is, the set-up raised {type(error).__name__}: {error}"
+                raised = f"{type(error).__name__}: {error}"
+                return f"the set-up, where it was run to be copied, raised {raised}"
             if frame.kind != Kind.READY:
                 return f"the set-up spoke to its hub ({Kind(frame.kind).name})"
             if worker.messages.messenger.channels:
@@ -139,13 +142,18 @@ def rest(timers: int) -> str:
     global _timers  # noqa: PLW0603 - there is one event loop
     loop = asyncio.get_event_loop()
     if tasks := asyncio.all_tasks(loop):
-        return f"the set-up left a coroutine running: {_codec.shortened(tasks.pop().get_coro())}"
+        name = getattr(tasks.pop().get_coro(), "__qualname__", "a coroutine")
+        return f"the set-up left {name} running in the event loop"
     assert _timers is not None
     pending, known = _timers.close()
     _timers = None
     if pending or timers > known:
         return "the set-up left a timer"
     be_process(0)
+    for name in list(sys.modules):
+        # It holds objects of JavaScript; its files are here, and it is imported again if needed.
+        if name.partition(".")[0] == "micropip":
+            del sys.modules[name]
     _path[:] = sys.path
     gc.collect()
     return ""

@@ -79,6 +79,27 @@ def be_process(peer: int) -> None:
     os.getpid = posix.getpid = _getpid
 
 
+_pause: Callable[[float], object] | None = None
+"""Blocks for milliseconds, or until this worker is to interrupt something."""
+
+
+def route_sleep() -> None:
+    """Has ``time.sleep`` see what is to be interrupted, in the worker that this comes to be."""
+    original = time.sleep
+
+    def pause(milliseconds: float) -> None:
+        if _pause is None:
+            original(milliseconds / 1000)
+        else:
+            _pause(milliseconds)
+
+    def check() -> None:
+        if _own is not None:
+            _own.interruptions.check()
+
+    time.sleep = interruptible_sleep(pause, check)
+
+
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """What there is already where the set-up has been run.
@@ -546,7 +567,7 @@ def start(shim: Any) -> Any:
     Raises:
         ProtocolError: the shim is of another version.
     """
-    global _own  # noqa: PLW0603 - an interpreter becomes a worker once
+    global _own, _pause  # noqa: PLW0603 - an interpreter becomes a worker once
     _js.check_version(shim.version, PROTOCOL_VERSION)
     peer = shim.peer
     be_process(peer)
@@ -567,8 +588,9 @@ def start(shim: Any) -> Any:
         _own = Worker(link, peer, store, True, asked, shim.link.heapBytes)
         _own.interruptions.listen()
         shim.interruptBy(SIGNAL)
-        pause = partial(shim.link.pause, peer)
-        time.sleep = interruptible_sleep(pause, _own.interruptions.check)
+        _pause = partial(shim.link.pause, peer)
+        if prepared is None:
+            route_sleep()
     if prepared is None:
         _own.mirror = Mirror(shared, _own.ask)
     else:
