@@ -39,7 +39,7 @@ from pyworkers._policies import Policy, QueuedTask
 from pyworkers._pool import WorkerPool
 from pyworkers._requests import ChannelStatistics
 from pyworkers._shared_array import SharedArray
-from pyworkers._statistics import Durations, PoolStatistics, WorkerInfo
+from pyworkers._statistics import Durations, ForkReport, PoolStatistics, WorkerInfo
 from pyworkers._store import Ref
 from pyworkers.errors import (
     ArenaFull,
@@ -71,6 +71,7 @@ __all__ = [
     "CircuitOpen",
     "Durations",
     "Event",
+    "ForkReport",
     "Future",
     "InterpreterReport",
     "Message",
