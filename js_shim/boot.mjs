@@ -8,6 +8,7 @@
 import { bytesOf, inNode, LOADERS, warn } from "./assets.mjs";
 import { putBack } from "./files.mjs";
 import {
+  clearFree,
   matchSnapshot,
   packSnapshot,
   pyodideHeader,
@@ -188,8 +189,10 @@ export const functionCount = ({ wasmTable, freeTableIndexes }) =>
  * @returns {Uint8Array<ArrayBuffer>}
  * @throws {Error} it holds an object of JavaScript
  */
-export const takeMemory = (pyodide, { fresh }, archive) =>
-  packSnapshot(pyodide.makeMemorySnapshot(), fresh, pyodide._api.config.BUILD_ID, archive);
+export function takeMemory(pyodide, { fresh }, archive) {
+  clearFree(pyodide._module);
+  return packSnapshot(pyodide.makeMemorySnapshot(), fresh, pyodide._api.config.BUILD_ID, archive);
+}
 
 /**
  * @param {Taking} taking

@@ -88,6 +88,29 @@ export function usedPages(memory) {
   return used;
 }
 
+/** Sizes of what is allocated to be cleared: whatever holds a page can be had as some of these. */
+const CLEARED_BYTES = [65_536, 2 * PAGE];
+
+/**
+ * Has memory that was freed hold zeros, so that it takes no place in a snapshot, nor in a memory that
+ * is made of it.
+ * @param {any} module of Emscripten
+ */
+export function clearFree(module) {
+  const top = module.HEAPU32[module._emscripten_get_sbrk_ptr() >>> 2];
+  /** @type {number[]} */
+  const taken = [];
+  for (const size of CLEARED_BYTES) {
+    while (module.HEAPU8.length - top >= size) {
+      const place = module._malloc(size);
+      if (place) taken.push(place);
+      if (!place || place + size > top) break;
+      module.HEAPU8.fill(0, place, place + size);
+    }
+  }
+  for (const place of taken) module._free(place);
+}
+
 /**
  * Packs what Pyodide's `makeMemorySnapshot` returns.
  * @param {Uint8Array} raw
