@@ -174,6 +174,7 @@ outcome`);
     assert outcome == ["shared" if isolated else "transfer", 1024, sum(range(51))]
 
 
+@pytest.mark.timeout(240)
 def test_a_kernel_starts_workers_from_what_was_set_up(page: Page, isolated_url: str) -> None:
     """The broker of a hub that pyworkers did not start keeps forks as others do."""
     start_kernel(page, isolated_url)
