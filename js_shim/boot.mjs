@@ -6,17 +6,21 @@
  */
 
 import { bytesOf, inNode, LOADERS, warn } from "./assets.mjs";
+import { putBack } from "./files.mjs";
 import {
+  clearFree,
   matchSnapshot,
   packSnapshot,
   pyodideHeader,
   restoreSnapshot,
   usedPages,
+  verifySnapshot,
 } from "./snapshot.mjs";
 
 /** @typedef {import("./assets.mjs").Assets} Assets */
 /** @typedef {import("./assets.mjs").Bulk} Bulk */
 /** @typedef {import("./assets.mjs").Host} Host */
+/** @typedef {import("./fork.mjs").Fork} Fork */
 
 /** Measures phases that follow each other, in milliseconds. */
 export class Stopwatch {
@@ -71,12 +75,32 @@ function addErrorImports(imports) {
 /** Where the start archive lies in an interpreter's file system, and Python finds its modules. */
 const ARCHIVE_PATH = "/lib/pyworkers.zip";
 
+/** The number of the clock that tells the date, in the interface of WASI. */
+const REAL_TIME = 0;
+
 /** What Python does before its memory is taken, and in each interpreter that is made of it. */
 const SNAPSHOT_MODULE = "pyworkers._snapshot";
+
+/** The same where a set-up has been run. */
+export const FORK_MODULE = "pyworkers._forking";
 
 /** @param {string} url of what Node reads by its path */
 const nodePath = (url) =>
   url.startsWith("file:") ? decodeURIComponent(new URL(url).pathname) : url;
+
+/**
+ * How else an interpreter can start.
+ * @typedef {object} Way
+ * @property {Fork} [fork] from whose state it starts, if that works
+ * @property {(reason: string) => void} [unforked] called if it does not
+ * @property {Taking} [taking] is filled, so that the memory can be taken later
+ */
+
+/**
+ * What is known of an interpreter whose memory may be taken.
+ * @typedef {object} Taking
+ * @property {Set<number>} fresh the pages that it used before it ran or was restored
+ */
 
 /**
  * Starts an interpreter with the packages of a start archive.
@@ -84,23 +108,33 @@ const nodePath = (url) =>
  * @param {Bulk} archive
  * @param {Streams} streams
  * @param {Stopwatch} watch
+ * @param {Way} [way]
  * @returns {Promise<any>} Pyodide's API object
  */
-export async function boot(assets, archive, streams, watch) {
+export async function boot(assets, archive, streams, watch, { fork, unforked, taking } = {}) {
   const [packages, snapshot] = await Promise.all([
     bytesOf(archive),
     assets.snapshot && bytesOf(assets.snapshot),
   ]);
   let pyodide;
-  if (snapshot) {
+  if (fork) {
     try {
-      pyodide = await startFrom(snapshot, assets, packages, watch);
+      pyodide = await startFork(fork, assets, packages, watch);
+    } catch (error) {
+      unforked?.(/** @type {Error} */ (error).message);
+    }
+  }
+  if (!pyodide && snapshot) {
+    try {
+      pyodide = await startFrom(snapshot, assets, packages, watch, taking);
     } catch (error) {
       warn("Python starts without the snapshot", error);
     }
   }
-  pyodide ??= await startPlainly(assets, packages, watch);
-  if (assets.host) pyodide.FS.chdir(assets.host.folders[0]);
+  if (!pyodide) {
+    const settings = taking ? { _makeSnapshot: true } : {};
+    pyodide = await startPlainly(assets, packages, watch, settings, taking && noting(taking));
+  }
   for (const stream of /** @type {const} */ (["stdout", "stderr"])) {
     const write = (/** @type {Uint8Array} */ bytes) => {
       streams[stream](bytes);
@@ -119,29 +153,58 @@ export async function boot(assets, archive, streams, watch) {
  */
 export async function makeSnapshot(assets, archive) {
   const packages = await bytesOf(archive);
-  /** @type {Set<number>} */
-  let fresh = new Set();
+  /** @type {Taking} */
+  const taking = { fresh: new Set() };
   let count = 0;
-  const functions = (/** @type {any} */ { wasmTable, freeTableIndexes }) =>
-    wasmTable.length - freeTableIndexes.length;
   // In Node the name of the program would be a path of this machine.
   const settings = { _makeSnapshot: true, _sysExecutable: "./this.program" };
   const watch = new Stopwatch();
   const pyodide = await startPlainly({ ...assets, host: undefined }, packages, watch, settings, {
     before(module) {
       module.onRuntimeInitialized = () => {
-        fresh = usedPages(module.HEAPU8);
-        count = functions(module);
+        taking.fresh = usedPages(module.HEAPU8);
+        count = functionCount(module);
       };
     },
     importing: claimStackSwitching,
   });
   pyodide.pyimport(SNAPSHOT_MODULE).prepare();
-  if (functions(pyodide._module) !== count) {
+  if (functionCount(pyodide._module) !== count) {
     throw new Error("the memory refers to functions that no other instance would have");
   }
-  return packSnapshot(pyodide.makeMemorySnapshot(), fresh, pyodide._api.config.BUILD_ID, packages);
+  return takeMemory(pyodide, taking, packages);
 }
+
+/**
+ * @param {any} module of Emscripten
+ * @returns {number} how many functions it has that can be called by a number
+ */
+export const functionCount = ({ wasmTable, freeTableIndexes }) =>
+  wasmTable.length - freeTableIndexes.length;
+
+/**
+ * @param {any} pyodide
+ * @param {Taking} taking
+ * @param {Uint8Array} archive that it started with
+ * @returns {Uint8Array<ArrayBuffer>}
+ * @throws {Error} it holds an object of JavaScript
+ */
+export function takeMemory(pyodide, { fresh }, archive) {
+  clearFree(pyodide._module);
+  return packSnapshot(pyodide.makeMemorySnapshot(), fresh, pyodide._api.config.BUILD_ID, archive);
+}
+
+/**
+ * @param {Taking} taking
+ * @returns {Hooks}
+ */
+const noting = (taking) => ({
+  before(module) {
+    module.onRuntimeInitialized = () => {
+      taking.fresh = usedPages(module.HEAPU8);
+    };
+  },
+});
 
 /**
  * @param {Assets} assets
@@ -160,6 +223,7 @@ async function startPlainly(assets, archive, watch, settings = {}, hooks = {}) {
   if (stdLibURL) URL.revokeObjectURL(stdLibURL);
   putFile(pyodide.FS, ARCHIVE_PATH, archive);
   pyodide._api.sys.path.append(ARCHIVE_PATH);
+  if (assets.host) pyodide.FS.chdir(assets.host.folders[0]);
   watch.lap("archive");
   return pyodide;
 }
@@ -169,32 +233,99 @@ async function startPlainly(assets, archive, watch, settings = {}, hooks = {}) {
  * @param {Assets} assets
  * @param {Uint8Array} archive
  * @param {Stopwatch} watch
+ * @param {Taking} [taking]
  */
-async function startFrom(snapshot, assets, archive, watch) {
-  const stdlib = await bytesOf(assets.stdlib);
-  const pyodide = await launch(
-    assets,
-    { _loadSnapshot: pyodideHeader(snapshot), ...(inNode ? {} : { stdLibURL: "data:," }) },
-    watch,
-    {
-      before: ({ API }) => matchSnapshot(snapshot, API.config.BUILD_ID, archive),
-      after(module) {
-        const index = trampolineIndex(module);
-        const trampoline = module.HEAP32[index];
-        restoreSnapshot(snapshot, module);
-        module.HEAP32[index] = trampoline;
-        setTimeZone(module);
-        const [major, minor] = module.API.pyVersionTuple;
-        putFile(module.FS, `/lib/python${major}${minor}.zip`, stdlib);
-      },
-    },
-  );
+async function startFrom(snapshot, assets, archive, watch, taking) {
+  const settings = taking ? { _makeSnapshot: true } : {};
+  const pyodide = await restore(snapshot, assets, archive, watch, settings, {}, taking);
   watch.lap("restore");
   putFile(pyodide.FS, ARCHIVE_PATH, archive);
   const language = (globalThis.navigator?.language ?? "C").replace("-", "_");
   pyodide.pyimport(SNAPSHOT_MODULE).renew(`${language}.UTF-8`, assets.host?.path);
+  if (assets.host) pyodide.FS.chdir(assets.host.folders[0]);
   watch.lap("archive");
   return pyodide;
+}
+
+/**
+ * @param {Fork} fork
+ * @param {Assets} assets
+ * @param {Uint8Array} archive
+ * @param {Stopwatch} watch
+ */
+async function startFork({ memory, files, folder, packages, began }, assets, archive, watch) {
+  const [bytes, contents] = await Promise.all([bytesOf(memory), bytesOf(files.contents)]);
+  verifySnapshot(bytes);
+  /** @type {any} */
+  let instance;
+  const hooks = {
+    before(/** @type {any} */ module) {
+      instance = module;
+    },
+    importing: (/** @type {any} */ imports) =>
+      advanceClock(imports, () => instance, performance.timeOrigin - began),
+  };
+  const pyodide = await restore(bytes, assets, archive, watch, {}, hooks);
+  putFile(pyodide.FS, ARCHIVE_PATH, archive);
+  putBack(pyodide.FS, files, contents);
+  pyodide.FS.chdir(folder);
+  Object.assign(pyodide.loadedPackages, packages);
+  pyodide.pyimport(FORK_MODULE).resume();
+  watch.lap("fork");
+  return pyodide;
+}
+
+/**
+ * Has the clock that cannot be set go on where another thread's was: readings of it are in the memory.
+ * @param {any} imports
+ * @param {() => any} module once there is one
+ * @param {number} ahead milliseconds
+ */
+function advanceClock({ wasi_snapshot_preview1: wasi }, module, ahead) {
+  const read = wasi.clock_time_get;
+  const nanoseconds = BigInt(Math.round(ahead * 1e6));
+  wasi.clock_time_get = (
+    /** @type {number} */ clock,
+    /** @type {bigint} */ precision,
+    /** @type {number} */ place,
+  ) => {
+    const failed = read(clock, precision, place);
+    if (clock !== REAL_TIME && !failed) module().HEAP64[place >>> 3] += nanoseconds;
+    return failed;
+  };
+}
+
+/**
+ * Starts an interpreter whose memory is a snapshot's.
+ * @param {Uint8Array} snapshot
+ * @param {Assets} assets
+ * @param {Uint8Array} archive
+ * @param {Stopwatch} watch
+ * @param {Record<string, unknown>} settings
+ * @param {Hooks} hooks
+ * @param {Taking} [taking]
+ */
+async function restore(snapshot, assets, archive, watch, settings, hooks, taking) {
+  const stdlib = await bytesOf(assets.stdlib);
+  const stdLibURL = inNode ? {} : { stdLibURL: "data:," };
+  const loading = { _loadSnapshot: pyodideHeader(snapshot), ...stdLibURL, ...settings };
+  return launch(assets, loading, watch, {
+    before(module) {
+      hooks.before?.(module);
+      matchSnapshot(snapshot, module.API.config.BUILD_ID, archive);
+    },
+    ...(hooks.importing && { importing: hooks.importing }),
+    after(module) {
+      if (taking) taking.fresh = usedPages(module.HEAPU8);
+      const index = trampolineIndex(module);
+      const trampoline = module.HEAP32[index];
+      restoreSnapshot(snapshot, module);
+      module.HEAP32[index] = trampoline;
+      setTimeZone(module);
+      const [major, minor] = module.API.pyVersionTuple;
+      putFile(module.FS, `/lib/python${major}${minor}.zip`, stdlib);
+    },
+  });
 }
 
 /**

@@ -32,6 +32,10 @@ const SWEEP_AGAIN_MS = 20;
  * @property {string} name
  * @property {Channel} channel
  * @property {Uint8Array} archive zip of the Python packages that the worker starts from
+ * @property {number | undefined} fork number of the thread from whose memory it shall start, if that
+ *   is there
+ * @property {Uint8Array | undefined} setup makes it such a thread: what it sets up. Its obituary tells
+ *   what it has left, as JSON, or why it has left nothing
  */
 
 /**
@@ -62,6 +66,8 @@ export class Broker {
     this.loaded = undefined;
     /** @type {Map<number, {thread: import("./thread.mjs").Thread, channel: Channel}>} */
     this.workers = new Map();
+    /** @type {Map<number, import("./fork.mjs").Fork>} by the thread that has made it */
+    this.forks = new Map();
     this.closed = false;
     /** @type {(peer: number, reason: string) => void} */
     this.ondied = () => {};
@@ -83,7 +89,7 @@ export class Broker {
   }
 
   /** @param {SpawnRequest} request */
-  spawn({ peer, name, channel, archive }) {
+  spawn({ peer, name, channel, archive, fork, setup }) {
     if (this.closed) return;
     const died = (/** @type {string} */ reason) => {
       if ("memory" in channel) bury(channel.memory, channel.hub, reason);
@@ -92,10 +98,23 @@ export class Broker {
     const thread = startThread(this.workerURL, name, { died });
     this.workers.set(peer, { thread, channel });
     const boot = (/** @type {import("./assets.mjs").Assets} */ assets) => {
+      /** @type {any[]} */
       const transfer = channel.port ? [channel.port] : [];
-      const version = PROTOCOL_VERSION;
-      const init = { kind: "boot", version, role: "worker", peer, assets, channel, archive };
-      thread.post(init, transfer);
+      const init = { kind: "boot", version: PROTOCOL_VERSION, peer, assets, channel, archive };
+      if (setup === undefined) {
+        const forked = fork === undefined ? undefined : this.forks.get(fork);
+        thread.post({ ...init, role: "worker", fork: forked }, transfer);
+        return;
+      }
+      const { port1, port2 } = new MessageChannel();
+      port1.onmessage = ({ data }) => {
+        port1.close();
+        thread.terminate();
+        if (!this.workers.has(peer)) return;
+        this.forks.set(peer, data.fork);
+        died(JSON.stringify({ bytes: data.bytes }));
+      };
+      thread.post({ ...init, role: "fork", setup, port: port2 }, [...transfer, port2]);
     };
     // At once where that is possible: a hub on this very thread may be about to block.
     if (this.loaded && !this.keeper) boot(this.loaded);
@@ -119,6 +138,7 @@ export class Broker {
     const worker = this.workers.get(peer);
     if (!worker) return;
     this.workers.delete(peer);
+    this.forks.delete(peer);
     worker.thread.terminate();
     const { channel } = worker;
     if ("memory" in channel) {

@@ -86,8 +86,10 @@ class Hub {
    * @param {number} peer
    * @param {string} name
    * @param {Uint8Array} archive zip of the Python packages that the worker starts from
+   * @param {number} [fork] number of the thread from whose memory it shall start, if that is there
+   * @param {Uint8Array} [setup] makes it such a thread: what it sets up
    */
-  spawn(peer, name, archive) {
+  spawn(peer, name, archive, fork, setup) {
     const { link, broker } = this;
     if (link instanceof RingLink) {
       const memory = channelMemory();
@@ -96,12 +98,12 @@ class Hub {
       const channel = { memory, hub: link.hub, arena: link.arena.memory, port: port2 };
       link.open(peer, memory, port1);
       broker.ondied = () => link.ownBell.told();
-      broker.spawn({ peer, name, channel, archive });
+      broker.spawn({ peer, name, channel, archive, fork, setup });
     } else {
       const { port1, port2 } = new MessageChannel();
       link.open(peer, port1);
       broker.ondied = (lost, reason) => link.bury(lost, reason);
-      broker.spawn({ peer, name, channel: { port: port2 }, archive });
+      broker.spawn({ peer, name, channel: { port: port2 }, archive, fork, setup });
     }
   }
 

@@ -107,7 +107,14 @@ export const MESSAGES = Object.freeze({
   output: { id: "id?", stream: "string", text: "string" },
   event: { event: "object" },
   // hub to broker
-  spawn: { peer: "id", name: "string", channel: "object", archive: "object" },
+  spawn: {
+    peer: "id",
+    name: "string",
+    channel: "object",
+    archive: "object",
+    fork: "id?",
+    setup: "object?",
+  },
   terminate: { peer: "id" },
   // broker to hub
   died: { peer: "id", reason: "string" },

@@ -31,13 +31,26 @@ const PAGE = 4096;
 const HEADER_WORDS = 18;
 
 /**
+ * @param {Uint8Array} bytes
+ * @returns {Uint32Array} the same memory where that is possible, else a copy, filled up with zeros
+ */
+function wordsOf(bytes) {
+  const count = Math.ceil(bytes.length / 4);
+  if (bytes.byteOffset % 4 === 0 && bytes.length === 4 * count) {
+    return new Uint32Array(bytes.buffer, bytes.byteOffset, count);
+  }
+  const words = new Uint32Array(count);
+  new Uint8Array(words.buffer).set(bytes);
+  return words;
+}
+
+/**
  * 64 bits that any changed word changes.
  * @param {Uint8Array} bytes
  * @returns {[number, number]}
  */
 export function checksum(bytes) {
-  const words = new Uint32Array(Math.ceil(bytes.length / 4));
-  new Uint8Array(words.buffer).set(bytes);
+  const words = wordsOf(bytes);
   let one = 0x811c9dc5 ^ bytes.length;
   let other = 0x9e3779b9;
   for (let index = 0; index < words.length; index++) {
@@ -73,6 +86,29 @@ export function usedPages(memory) {
     }
   }
   return used;
+}
+
+/** Sizes of what is allocated to be cleared: whatever holds a page can be had as some of these. */
+const CLEARED_BYTES = [65_536, 2 * PAGE];
+
+/**
+ * Has memory that was freed hold zeros, so that it takes no place in a snapshot, nor in a memory that
+ * is made of it.
+ * @param {any} module of Emscripten
+ */
+export function clearFree(module) {
+  const top = module.HEAPU32[module._emscripten_get_sbrk_ptr() >>> 2];
+  /** @type {number[]} */
+  const taken = [];
+  for (const size of CLEARED_BYTES) {
+    while (module.HEAPU8.length - top >= size) {
+      const place = module._malloc(size);
+      if (place) taken.push(place);
+      if (!place || place + size > top) break;
+      module.HEAPU8.fill(0, place, place + size);
+    }
+  }
+  for (const place of taken) module._free(place);
 }
 
 /**

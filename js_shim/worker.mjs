@@ -10,6 +10,7 @@ import { fetchAssets, inNode } from "./assets.mjs";
 import { boot, Stopwatch } from "./boot.mjs";
 import { Broker, RemoteBroker, serveBroker } from "./broker.mjs";
 import { Cells } from "./cells.mjs";
+import { makeFork } from "./fork.mjs";
 import { shim } from "./hub.mjs";
 import { Keeper, runMaker } from "./keeper.mjs";
 import { named, received } from "./lending.mjs";
@@ -65,7 +66,7 @@ function describe(error) {
  * @param {any} init
  * @param {(reason: string) => void} fatal
  */
-async function runWorker({ peer, assets, channel, archive }, fatal) {
+async function runWorker({ peer, assets, channel, archive, fork }, fatal) {
   /** @type {RingLink | PortLink | undefined} */
   let opened;
   const end = (/** @type {string} */ reason) => {
@@ -80,18 +81,19 @@ async function runWorker({ peer, assets, channel, archive }, fatal) {
     const link = openLink(heap, peer, channel);
     opened = link;
     const stopwatch = new Stopwatch();
-    const streams = {
-      stdout: (/** @type {Uint8Array} */ bytes) => link.output(peer, 1, bytes),
-      stderr: (/** @type {Uint8Array} */ bytes) => link.output(peer, 2, bytes),
+    /** @type {string | undefined} */
+    let refused;
+    const unforked = (/** @type {string} */ reason) => {
+      refused = reason;
     };
-    pyodide = await boot(assets, archive, streams, stopwatch);
+    pyodide = await boot(assets, archive, streamsTo(link, peer), stopwatch, { fork, unforked });
     watch(pyodide, end);
     const { start } = pyodide.pyimport("pyworkers._worker");
     const interruptBy = (/** @type {number} */ signal) => {
       if (link instanceof RingLink) pyodide.setInterruptBuffer(link.signals(peer, signal));
     };
     stopwatch.lap("import");
-    const measured = { phases: stopwatch.phases, files: assets.files };
+    const measured = { phases: stopwatch.phases, files: assets.files, unforked: refused };
     const version = PROTOCOL_VERSION;
     const step = start({ link, peer, version, Cells, primitive, interruptBy, measured });
     // Where nothing interrupts a function, it can let messages in by switching stacks.
@@ -101,6 +103,25 @@ async function runWorker({ peer, assets, channel, archive }, fatal) {
     end(describe(error));
   }
 }
+
+/**
+ * Sets up an interpreter, and leaves its memory.
+ * @param {any} init
+ */
+async function runFork({ peer, assets, channel, archive, setup, port }) {
+  // Python knows nothing of this link, so no memory of it is needed.
+  const link = openLink(() => new Uint8Array(0), peer, channel);
+  port.postMessage(await makeFork(assets, archive, streamsTo(link, peer), peer, setup));
+}
+
+/**
+ * @param {PortLink | RingLink} link
+ * @param {number} peer
+ */
+const streamsTo = (link, peer) => ({
+  stdout: (/** @type {Uint8Array} */ bytes) => link.output(peer, 1, bytes),
+  stderr: (/** @type {Uint8Array} */ bytes) => link.output(peer, 2, bytes),
+});
 
 /**
  * @param {() => Uint8Array} heap
@@ -211,7 +232,9 @@ if (message.version !== PROTOCOL_VERSION) {
   fatal(`its shim speaks protocol ${PROTOCOL_VERSION}, its creator ${message.version}`);
 } else if (message.role === "worker") await runWorker(message, fatal);
 else if (message.role === "hub") await runHub(message, fatal);
-else if (message.role === "maker") {
+else if (message.role === "fork") {
+  await runFork(message).catch((error) => fatal(error.message?.split("\n")[0] ?? describe(error)));
+} else if (message.role === "maker") {
   await runMaker(message).catch((error) => fatal(describe(error)));
 } else {
   const { site, workerURL, port } = message;

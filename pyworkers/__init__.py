@@ -9,9 +9,11 @@ The layers, each of which imports only from those below it::
     _crew, _outcomes                               its workers, and what becomes of futures
     _stops                                         how tasks end early
     _ledger, _peers, _pool_messages, _page_messages  what it writes down and says
+    _fork                                          the memory that workers may start from
     _functions, _hub, _worker, _worker_messages,
     _output                                        what they stand on
-    _preparation, _line                            a worker's start, and its end of the line
+    _preparation, _process                         a worker's start
+    _line                                          its end of the line
     _messages, _pickled                            messages between users' code
     _answers                                       answering them
     _sides                                         how they travel
@@ -46,7 +48,7 @@ from pyworkers._policies import Policy, QueuedTask
 from pyworkers._pool import WorkerPool
 from pyworkers._requests import ChannelStatistics
 from pyworkers._shared_array import SharedArray
-from pyworkers._statistics import Durations, PoolStatistics, WorkerInfo
+from pyworkers._statistics import Durations, ForkReport, PoolStatistics, WorkerInfo
 from pyworkers._store import Ref
 from pyworkers.errors import (
     ArenaFull,
@@ -78,6 +80,7 @@ __all__ = [
     "CircuitOpen",
     "Durations",
     "Event",
+    "ForkReport",
     "Future",
     "InterpreterReport",
     "Message",

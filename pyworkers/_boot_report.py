@@ -13,8 +13,9 @@ from pyworkers import _js
 _MAX_WORKERS: Final = 1_000
 """Of so many workers, the newest ones, the start is remembered."""
 
-Measured = tuple[list[tuple[str, float]], list[dict[str, Any]]]
-"""What an interpreter tells: milliseconds by phase, and the files that it is made of."""
+Measured = tuple[list[tuple[str, float]], list[dict[str, Any]], str]
+"""What an interpreter tells: milliseconds by phase, the files that it is made of, and why it was
+not made of a fork that there was; empty if it was, or if there was none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +42,10 @@ class InterpreterReport:
         name: "hub", or "worker" and its number.
         phases: names and milliseconds, in order. *assets* (a hub's only): all files are there;
             *loader*: Pyodide's scripts are imported; *instantiate*: the compiled core has its
-            memory; *restore* or *start*: that memory is a snapshot's, or Python has started
-            plainly; *archive*: pyworkers can be imported; *import*: it is; *setup* (a worker's
-            only): from SETUP to READY, with packages and initializer.
+            memory; *restore*, *start* or *fork*: that memory is a snapshot's, or Python has started
+            plainly, or it is that of a worker which was set up; *archive*: pyworkers can be
+            imported; *import*: it is; *setup* (a worker's only): from SETUP to READY, with packages
+            and initializer.
         total: milliseconds. Of a worker, from asking for it until it was ready; it includes the
             birth of its thread, and waiting for assets and for the hub to look. Of a hub, the sum.
     """
@@ -105,7 +107,7 @@ def note_worker(number: int, measured: Measured, total: float) -> None:
         measured: what it told.
         total: milliseconds since it was asked for.
     """
-    phases, files = measured
+    phases, files, _ = measured
     if not _assets:
         _assets.extend(_asset(file) for file in files)
     _workers.append(InterpreterReport(f"worker {number}", tuple(map(_phase, phases)), total))
@@ -128,6 +130,6 @@ def boot_report() -> BootReport:
     own = _js.own_boot() if _js.IN_PYODIDE else None
     if own is None:
         return BootReport(tuple(_assets), tuple(_workers))
-    phases, files = own
+    phases, files, _ = own
     hub = InterpreterReport("hub", tuple(map(_phase, phases)), sum(ms for _, ms in phases))
     return BootReport(tuple(map(_asset, files)), (hub, *_workers))

@@ -96,8 +96,21 @@ class Crew:
             self.reserve.worker_ready(worker)
         if self.heartbeats.every is not None:
             self._hub.remind(now + self.heartbeats.every)
-        if len(frame.payload):
-            note_worker(worker, self._peers.decode(frame), (now - created) * 1000)
+        if not len(frame.payload):
+            return
+        measured = self._peers.decode(frame)
+        note_worker(worker, measured, (now - created) * 1000)
+        if self._peers.fork is not None:
+            self._peers.fork.worker_ready(measured)
+            self._hub.after(self._begin_fork)
+
+    def _begin_fork(self) -> None:
+        """Has further workers start from what is set up: once none is starting otherwise."""
+        slots = [*self._scheduler.workers.values(), *self.reserve.workers.values()]
+        if slots and not any(slot.state is WorkerState.INITIALIZING for slot in slots):
+            assert self._peers.fork is not None
+            self._peers.fork.begin()
+            self._hub.link.flush()
 
     def warm_up(self, number: int) -> Future[None]:
         """Starts all workers.
@@ -205,6 +218,8 @@ class Crew:
             self.end(worker, reason)
         for worker in list(self.reserve.workers):
             self.end_spare(worker)
+        if self._peers.fork is not None:
+            self._peers.fork.end()
         if broken is None:
             for future in list(self._warming.values()):
                 self._hub.after(future.cancel)

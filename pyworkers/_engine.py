@@ -65,6 +65,7 @@ class Engine:
         standby: how many workers to hold in reserve.
         wears_out: whether a worker may be used up by what it does.
         heartbeats: judges whether workers live.
+        forks: whether further workers start from the memory of one that was set up.
     """
 
     def __init__(
@@ -79,11 +80,12 @@ class Engine:
         standby: int,
         wears_out: bool,
         heartbeats: Heartbeats,
+        forks: bool,
     ) -> None:
         self.scheduler = scheduler
         self.name = name
         self.functions = Functions(hub.mode)
-        self.peers = Peers(hub, name, self.functions, setup, on_output)
+        self.peers = Peers(hub, name, self.functions, setup, on_output, forks)
         self.ledger = Ledger(hub, name, self.functions, scheduler, self.peers)
         self.messages = PoolMessages(
             hub, self.peers, scheduler.workers, self.check_open, heartbeats.told

@@ -13,7 +13,7 @@ import importlib.util
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final, TypedDict
@@ -131,11 +131,19 @@ class Environment:
             self._told[epoch] = _codec.encode(self._tell(epoch))
         return self._told[epoch]
 
+    def whole(self) -> Encoded:
+        """Encodes what to tell a worker that cannot ask, even if others can."""
+        self.look()
+        return _codec.encode(self._told_with(self._entries_ahead()))
+
     def _tell(self, epoch: int) -> Told:
+        changes = self._entries.items()
+        return self._told_with(entry for entry, (changed, _) in changes if changed > epoch)
+
+    def _told_with(self, entries: Iterable[Path]) -> Told:
         files: Files = {}
-        for entry, (changed, _) in self._entries.items():
-            if changed > epoch:
-                files |= read_entry(entry)
+        for entry in entries:
+            files |= read_entry(entry)
         return {
             "variables": {k: v for k, v in os.environ.items() if k not in _PRIVATE_VARIABLES},
             "argv": list(sys.argv),

@@ -72,8 +72,15 @@ class Staff(Protocol):
     link: Link
     store: Store
 
-    def spawn(self, peer: int, name: str) -> None:
-        """Asks for a worker; its first frame says that it is there."""
+    def spawn(self, peer: int, name: str, fork: int | None, setup: bytes | None) -> None:
+        """Asks for a worker; its first frame says that it is there.
+
+        Args:
+            peer: its number.
+            name: for people.
+            fork: number of the thread from whose memory it shall start, if that is there.
+            setup: makes it such a thread: what it sets up.
+        """
 
     def terminate(self, peer: int) -> None:
         """Ends a worker at once, whatever it does, and closes its channel."""
@@ -113,8 +120,9 @@ class ThreadStaff:
         arena = SharedArena(shim.link, shim, shim.Cells.new, shim.primitive, HUB)
         return ArenaStore(arena, is_hub=True)
 
-    def spawn(self, peer: int, name: str) -> None:
-        self._shim.spawn(peer, name, _js.to_uint8array(start_archive()))
+    def spawn(self, peer: int, name: str, fork: int | None, setup: bytes | None) -> None:
+        data = None if setup is None else _js.to_uint8array(setup)
+        self._shim.spawn(peer, name, _js.to_uint8array(start_archive()), fork, data)
 
     def terminate(self, peer: int) -> None:
         self.link.flush()
@@ -162,7 +170,7 @@ class InlineStaff:
         for worker in self._workers.values():
             worker.messages.hub_spoke()
 
-    def spawn(self, peer: int, name: str) -> None:
+    def spawn(self, peer: int, name: str, fork: int | None, setup: bytes | None) -> None:
         link = self._hub_end.connect(peer, self._on_bell)
         self._workers[peer] = Worker(link, peer, self.store, is_apart=False, hear=self._hear)
 
@@ -215,11 +223,24 @@ class Hub:
         self._timers: list[float] = []
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def spawn(self, handler: Handler, name: str) -> int:
-        """Asks for a worker whose frames go to a handler; returns its number."""
+    def spawn(
+        self, handler: Handler, name: str, fork: int | None = None, setup: bytes | None = None
+    ) -> int:
+        """Asks for a worker.
+
+        Args:
+            handler: gets its frames.
+            name: of its pool, for people.
+            fork: number of the thread from whose memory it shall start, if that is there.
+            setup: makes it such a thread: what it sets up.
+
+        Returns:
+            Its number.
+        """
         peer = next(self._numbers)
         self._handlers[peer] = handler
-        self._staff.spawn(peer, f"{name} worker {peer}")
+        role = "worker" if setup is None else "fork"
+        self._staff.spawn(peer, f"{name} {role} {peer}", fork, setup)
         return peer
 
     def terminate(self, peer: int) -> None:

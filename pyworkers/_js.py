@@ -85,12 +85,18 @@ def detect() -> dict[str, Any]:
     return found
 
 
-def boot_measures(measured: Any) -> tuple[list[tuple[str, float]], list[dict[str, Any]]]:
-    """Returns what the shim measured while this interpreter started: phases, and files."""
-    return measured.phases.to_py(), measured.files.to_py()
+def boot_measures(measured: Any) -> tuple[list[tuple[str, float]], list[dict[str, Any]], str]:
+    """Returns what the shim measured while this interpreter started.
+
+    Returns:
+        Phases, files, and why it was not made of a fork that there was; empty if it was, or if
+        there was none.
+    """
+    unforked = str(getattr(measured, "unforked", None) or "")
+    return measured.phases.to_py(), measured.files.to_py(), unforked
 
 
-def own_boot() -> tuple[list[tuple[str, float]], list[dict[str, Any]]] | None:
+def own_boot() -> tuple[list[tuple[str, float]], list[dict[str, Any]], str] | None:
     """Returns the same of a hub; None where the shim did not start it."""
     measured = getattr(_shim(), "measured", None)
     return None if measured is None else boot_measures(measured)

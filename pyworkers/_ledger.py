@@ -18,7 +18,7 @@ from pyworkers._hub import Hub
 from pyworkers._peers import Peers
 from pyworkers._scheduler import Scheduler
 from pyworkers._slots import WorkerSlot
-from pyworkers._statistics import Counts, PoolStatistics, WorkerInfo
+from pyworkers._statistics import Counts, ForkReport, PoolStatistics, WorkerInfo
 
 _VERBOSE: Final = KINDS[:4]
 """What is logged where somebody wants to see everything: the events of tasks."""
@@ -211,8 +211,8 @@ class Ledger:
         """Logs something of a worker, whose number is an attribute of the record."""
         logger.info(text, worker, self._name, *details, extra={"worker": worker})
 
-    def statistics(self) -> PoolStatistics:
-        """Returns what has happened so far."""
+    def statistics(self, fork: ForkReport | None) -> PoolStatistics:
+        """Returns what has happened so far, and what has become of the pool's fork."""
         counts, scheduler, now = self.counts, self._scheduler, time.monotonic()
         counts.fold()
         lived = counts.lived + sum(now - slot.created for slot in scheduler.workers.values())
@@ -241,6 +241,7 @@ class Ledger:
             waiting=counts.waiting.durations(),
             executing=counts.executing.durations(),
             utilisation=min(1.0, counts.busy / lived) if lived else 0.0,
+            fork=fork,
         )
 
     def workers(self) -> list[WorkerInfo]:

@@ -62,6 +62,12 @@ class Mirror:
         self._added: list[str] = []
         sys.meta_path.append(self)
 
+    def connect(self, arena: SharedArena | None, ask: Callable[[int, str], None]) -> None:
+        """Finds from now on what this hub has: the arguments are those of a new one."""
+        self._arena = arena
+        self._ask = ask
+        self._absent.clear()
+
     def take_over(self, told: Told) -> None:
         """Does here what was done in the hub."""
         for name in self._variables - told["variables"].keys():

@@ -58,6 +58,7 @@ class PoolOptions:
     min_workers: int
     idle_timeout: float | None
     worker_lifetime: float | None
+    fork: bool
 
     def __post_init__(self) -> None:
         most = self._most_workers()
@@ -144,6 +145,9 @@ class PoolOptions:
         check_mode(mode, handles)
         return data, buffers, handles
 
+    def _has_set_up(self) -> bool:
+        return any((self.packages, self.modules, self.files, self.initializer))
+
     def engine(
         self, hub: Hub, name: str, setup: Encoded, workers: Sequence[frozenset[str]]
     ) -> Engine:
@@ -180,6 +184,7 @@ class PoolOptions:
             breaks_on_loss=self.on_worker_lost == "break",
             standby=0 if is_inline else standby,
             heartbeats=Heartbeats(None if is_inline else self.heartbeat, self.silence),
+            forks=self.fork and not is_inline and self._has_set_up(),
             wears_out=any(limits),
         )
 

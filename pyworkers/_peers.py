@@ -14,6 +14,7 @@ from typing import Any, Final
 from pyworkers import _codec
 from pyworkers._arena import SharedArena
 from pyworkers._codec import Encoded, Handle
+from pyworkers._fork import Fork
 from pyworkers._functions import Functions
 from pyworkers._hub import Handler, Hub
 from pyworkers._mirror import answer
@@ -44,7 +45,6 @@ class _Told:
         tasks: how many tasks it was sent and not given back.
         retained: what it goes on using beyond the tasks that it came with.
         environment: the epoch of the hub's environment of which it knows.
-        decoders: of its output, by stream.
         is_ready: whether it reads what it is sent.
         asked: number of the last question whether it has read all that came before.
         held: what messages name that it may not have read, with the number of such a question.
@@ -55,7 +55,6 @@ class _Told:
     tasks: int = 0
     retained: dict[int, Block] = field(default_factory=dict)
     environment: int = 0
-    decoders: dict[int, codecs.IncrementalDecoder] = field(default_factory=dict)
     is_ready: bool = False
     asked: int = 0
     held: deque[tuple[int, tuple[Handle, ...]]] = field(default_factory=deque)
@@ -70,10 +69,17 @@ class Peers:
         functions: of the pool.
         setup: what each is prepared with.
         on_output: gets what they print: number, stream and text.
+        forks: whether further ones start from the memory of one that was set up.
     """
 
     def __init__(
-        self, hub: Hub, name: str, functions: Functions, setup: Encoded, on_output: Output
+        self,
+        hub: Hub,
+        name: str,
+        functions: Functions,
+        setup: Encoded,
+        on_output: Output,
+        forks: bool,
     ) -> None:
         self.told: dict[int, _Told] = {}
         self.bytes_sent = 0
@@ -85,10 +91,13 @@ class Peers:
         self._functions = functions
         self._setup = setup
         self._on_output = on_output
+        self._decoders: dict[tuple[int, int], codecs.IncrementalDecoder] = {}
+        self.fork = Fork(hub, name, setup, self.print) if forks else None
 
     def spawn(self, handler: Handler) -> int:
         """Starts a worker and has it set up; returns its number."""
-        worker = self._hub.spawn(handler, self._name)
+        fork = None if self.fork is None else self.fork.maker
+        worker = self._hub.spawn(handler, self._name, fork)
         self.told[worker] = _Told()
         environment = self._hub.environment
         if environment is not None:
@@ -101,6 +110,8 @@ class Peers:
         self._hub.terminate(worker)
         self._hub.store.peer_lost(worker)
         del self.told[worker]
+        for stream in _STREAMS:
+            self._decoders.pop((worker, stream), None)
 
     def look(self) -> int:
         """Returns the epoch of this interpreter's environment, for ``send_task``."""
@@ -273,16 +284,15 @@ class Peers:
 
     def print(self, frame: Frame) -> None:
         """Passes on what a worker printed."""
-        decoders = self.told[frame.peer].decoders
-        decoder = decoders.get(frame.flags)
+        stream = frame.peer, frame.flags
+        decoder = self._decoders.get(stream)
         if decoder is None:
-            decoder = codecs.getincrementaldecoder("utf-8")("replace")
-            decoders[frame.flags] = decoder
+            decoder = self._decoders[stream] = codecs.getincrementaldecoder("utf-8")("replace")
         self.bytes_received += len(frame.payload)
         text = decoder.decode(frame.payload)
         if text:
-            stream = _STREAMS.get(frame.flags, "stderr")
-            self._hub.after(partial(self._pass_on, frame.peer, stream, text))
+            name = _STREAMS.get(frame.flags, "stderr")
+            self._hub.after(partial(self._pass_on, frame.peer, name, text))
 
     def _pass_on(self, worker: int, stream: str, text: str) -> None:
         try:

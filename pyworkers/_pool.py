@@ -115,6 +115,11 @@ class WorkerPool(Executor):
         idle_timeout: seconds after which a worker that has nothing to do ends; None means never.
         worker_lifetime: seconds after which a worker is replaced, once it has done what it has;
             None means never.
+        fork: whether the set-up (packages, modules, files, initializer) is run once more, in an
+            interpreter of its own, from whose memory further workers start instead of running it.
+            Those that start before it is ready run it; and so do all where it leaves what no memory
+            holds, which ``stats().fork`` and a warning tell. In mode inline, and without any
+            set-up, it means nothing.
 
     Raises:
         ValueError: an argument is out of its range.
@@ -149,6 +154,7 @@ class WorkerPool(Executor):
         min_workers: int = 0,
         idle_timeout: float | None = None,
         worker_lifetime: float | None = None,
+        fork: bool = False,
     ) -> None:
         if current_worker() is not None:
             raise ModeError(
@@ -179,6 +185,7 @@ class WorkerPool(Executor):
             min_workers=min_workers,
             idle_timeout=idle_timeout,
             worker_lifetime=worker_lifetime,
+            fork=fork,
         )
         self._mode = options.chosen_mode()
         setup = options.setup(self._mode)
@@ -399,7 +406,8 @@ class WorkerPool(Executor):
 
     def stats(self) -> PoolStatistics:
         """Returns what has happened in this pool so far."""
-        return self._engine.ledger.statistics()
+        fork = self._engine.peers.fork
+        return self._engine.ledger.statistics(None if fork is None else fork.report())
 
     def workers(self) -> list[WorkerInfo]:
         """Returns what each worker of this pool is doing now."""

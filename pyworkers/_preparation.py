@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import CoroutineType
@@ -15,6 +16,7 @@ from typing import Any, TypedDict
 from pyworkers import _codec, _js
 from pyworkers._boot_report import Measured
 from pyworkers._line import Line
+from pyworkers._mirror import Mirror
 from pyworkers._protocol import Frame, Kind
 
 Outcome = Callable[[], Any]
@@ -22,6 +24,21 @@ Outcome = Callable[[], Any]
 
 Beside = Callable[[Coroutine[Any, Any, Any], Callable[[Outcome], None]], Any]
 """Awaits a coroutine beside what the worker does next, and calls with its outcome."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What there is already where the set-up has been run.
+
+    Attributes:
+        mirror: knows what was taken over from the hub.
+    """
+
+    mirror: Mirror
+
+
+prepared: Prepared | None = None
+"""Set where this interpreter is made of one that was set up."""
 
 
 class Setup(TypedDict):
@@ -81,6 +98,9 @@ class Preparation:
         try:
             setup: Setup = self._line.decode(frame)
             self.heap_limit = setup["heap_limit"]
+            if prepared is not None:
+                self._send_ready()
+                return
             write_files(Path.cwd(), setup["files"])
             if setup["modules"]:
                 folder = Path.home() / ".pyworkers-modules"
@@ -130,9 +150,10 @@ class Preparation:
             return
         payload = b""
         if self.measured is not None:
-            phases, files = self.measured
+            phases, files, unforked = self.measured
             seconds = time.perf_counter() - self._began
-            payload = _codec.encode(([*phases, ("setup", seconds * 1000)], files))[0]
+            told = [*phases, ("setup", seconds * 1000)], files, unforked
+            payload = _codec.encode(told)[0]
         self._line.link.send(self._line.peer, Kind.READY, 0, payload)
         self._ready()
 

@@ -140,7 +140,14 @@ MESSAGES: Final[dict[str, dict[str, str]]] = {
     "progress": {"id": "id", "done": "number", "total": "number?", "message": "string"},
     "output": {"id": "id?", "stream": "string", "text": "string"},
     "event": {"event": "object"},
-    "spawn": {"peer": "id", "name": "string", "channel": "object", "archive": "object"},
+    "spawn": {
+        "peer": "id",
+        "name": "string",
+        "channel": "object",
+        "archive": "object",
+        "fork": "id?",
+        "setup": "object?",
+    },
     "terminate": {"peer": "id"},
     "died": {"peer": "id", "reason": "string"},
 }

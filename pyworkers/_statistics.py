@@ -7,7 +7,7 @@ numbers when somebody asks is not counted.
 import math
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 
 _PARTS: Final = 8
 """A histogram has so many bins between a time and its double: each is at most 13 % wide."""
@@ -35,6 +35,26 @@ class Durations:
     longest: float
     mean: float
     histogram: tuple[tuple[float, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ForkReport:
+    """What has become of the memory from which further workers of a pool shall start.
+
+    Attributes:
+        state: "waiting" for the first workers, "making", "ready", or "refused": each worker runs
+            the set-up.
+        reason: why it was refused; else empty.
+        bytes: that it takes, once for all workers; 0 until it is ready.
+        seconds: that it took to make, the set-up included; 0.0 until it is ready.
+        workers: how many have started from it.
+    """
+
+    state: Literal["waiting", "making", "ready", "refused"]
+    reason: str
+    bytes: int
+    seconds: float
+    workers: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +86,7 @@ class PoolStatistics:
         executing: how long these ran.
         utilisation: share of the workers' lives in which they ran tasks, 0 to 1. Coroutines that
             await count only until they do.
+        fork: of a pool that was made with ``fork=True``; else None.
     """
 
     submitted: int
@@ -89,6 +110,7 @@ class PoolStatistics:
     waiting: Durations
     executing: Durations
     utilisation: float
+    fork: ForkReport | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,6 @@ workers, nor of how frames travel; how it is prepared is ``_preparation``'s.
 import asyncio
 import contextlib
 import contextvars
-import os
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
@@ -16,15 +14,16 @@ from functools import partial
 from types import CoroutineType
 from typing import Any, Final
 
-from pyworkers import _codec, _js
+from pyworkers import _codec, _js, _preparation
 from pyworkers._arena import SharedArena
-from pyworkers._cancel import SIGNAL, Interruptions, interruptible_sleep
+from pyworkers._cancel import SIGNAL, Interruptions
 from pyworkers._channels import Link
 from pyworkers._channels.heap import HeapLink
 from pyworkers._codec import Handle
 from pyworkers._line import Line
 from pyworkers._mirror import Mirror
 from pyworkers._preparation import Outcome, Preparation
+from pyworkers._process import be_process, route_sleep, sleep_by
 from pyworkers._protocol import (
     FULL,
     KEEP,
@@ -404,10 +403,7 @@ def start(shim: Any) -> Any:
     global _own  # noqa: PLW0603 - an interpreter becomes a worker once
     _js.check_version(shim.version, PROTOCOL_VERSION)
     peer = shim.peer
-    # Pyodide answers 42 in every interpreter, and programs name files by it.
-    number = os.getpid() + peer
-    posix: Any = sys.modules[os.name]
-    os.getpid = posix.getpid = lambda: number
+    be_process(peer)
     arena = getattr(shim.link, "arena", None)
     store: ArenaStore | SendingStore
     shared = None
@@ -426,8 +422,13 @@ def start(shim: Any) -> Any:
         _own = Worker(link, peer, store, True, asked, shim.link.heapBytes)
         _own.interruptions.listen()
         shim.interruptBy(SIGNAL)
-        pause = partial(shim.link.pause, peer)
-        time.sleep = interruptible_sleep(pause, _own.interruptions.check)
-    _own.mirror = Mirror(shared, _own.ask)
+        sleep_by(partial(shim.link.pause, peer), _own.interruptions.check)
+        if _preparation.prepared is None:
+            route_sleep()
+    if _preparation.prepared is None:
+        _own.mirror = Mirror(shared, _own.ask)
+    else:
+        _own.mirror = _preparation.prepared.mirror
+        _own.mirror.connect(shared, _own.ask)
     _own.preparation.measured = _js.boot_measures(shim.measured)
     return _own.step

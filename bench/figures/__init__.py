@@ -9,6 +9,7 @@ from bench.figures.call_blocking import FIGURE as call_blocking
 from bench.figures.call_page import FIGURE as call_page
 from bench.figures.cpu_scaling import FIGURE as cpu_scaling
 from bench.figures.first_visit import FIGURE as first_visit
+from bench.figures.fork import FIGURE as fork
 from bench.figures.map_throughput import FIGURE as map_throughput
 from bench.figures.memory import FIGURE as memory
 from bench.figures.messages import FIGURE as messages
@@ -37,6 +38,7 @@ FIGURES: Final[dict[str, Figure]] = {
         page_frames,
         start,
         standby,
+        fork,
         page_start,
         first_visit,
         memory,

@@ -172,3 +172,28 @@ outcome`);
         url,
     )
     assert outcome == ["shared" if isolated else "transfer", 1024, sum(range(51))]
+
+
+@pytest.mark.timeout(240)
+def test_a_kernel_starts_workers_from_what_was_set_up(page: Page, isolated_url: str) -> None:
+    """The broker of a hub that pyworkers did not start keeps forks as others do."""
+    start_kernel(page, isolated_url)
+    found = ask(
+        page,
+        "import asyncio\n"
+        "from pyworkers import WorkerPool\n"
+        "def prepare():\n"
+        "    import builtins\n"
+        "    builtins.table = list(range(1000))\n"
+        "def look():\n"
+        "    return len(table)\n"
+        "pool = WorkerPool(\n"
+        "    1, initializer=prepare, fork=True, standby=0, max_tasks_per_child=1\n"
+        ")\n"
+        "await pool.ready()\n"
+        "await pool.submit(look)\n"
+        "while pool.stats().fork.state in ('waiting', 'making'):\n"
+        "    await asyncio.sleep(0.02)\n"
+        "[pool.stats().fork.reason, await pool.submit(look), pool.stats().fork.workers]",
+    )
+    assert found == ["", 1000, 1]
