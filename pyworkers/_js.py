@@ -174,6 +174,20 @@ def block_on(awaitable: Awaitable[Any]) -> Any:
     return run_sync(awaitable)
 
 
+def listen_for_stop(name: str, stop: Callable[[], object]) -> Callable[[], object]:
+    """Has requests of a page to stop heard; returns what has the handler of SIGINT called soon.
+
+    Args:
+        name: of the BroadcastChannel on which they come.
+        stop: called for one that comes while the event loop turns; any other is a SIGINT.
+    """
+    listening = _shim().listenForStop(pyodide_js, name, proxy(stop))
+    if can_block_by_jspi():
+        block_on(listening.ready)
+    signal: Callable[[], object] = listening.signal
+    return signal
+
+
 def _is_installed(requirement: str) -> bool:
     name = re.split(r"[^\w.-]", requirement.strip(), maxsplit=1)[0]
     try:
