@@ -60,8 +60,9 @@ def parse_line(line: str) -> Line:
             raise Misused(f"-> {results}: the results need one name, as in -> results")
     if not rest:
         raise Misused(f"there is nothing to go through. Usage: {USAGE}")
+    source = f"for {rest}:\n pass"
     try:
-        loop = ast.parse(f"for {rest}:\n pass").body
+        loop = ast.parse(source).body
     except SyntaxError:
         loop = []
     if len(loop) != 1 or not isinstance(loop[0], ast.For) or loop[0].orelse:
@@ -69,7 +70,10 @@ def parse_line(line: str) -> Line:
     target, iterable = loop[0].target, loop[0].iter
     if any(isinstance(each, ast.Attribute | ast.Subscript) for each in ast.walk(target)):
         raise Misused(f"items can be bound to names only, not to {ast.unparse(target)}")
-    return Line(ast.unparse(target), ast.unparse(iterable), results, pool)
+    before, after = (ast.get_source_segment(source, each) for each in (target, iterable))
+    assert before is not None
+    assert after is not None
+    return Line(before, after, results, pool)
 
 
 def make_function(target: str, source: str, filename: str, namespace: dict[str, Any]) -> Any:

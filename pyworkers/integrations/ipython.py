@@ -20,8 +20,8 @@ from pyworkers.integrations._stop import Stop
 __all__ = ["Bar", "load_ipython_extension", "unload_ipython_extension"]
 
 _ISOLATED: Final = (
-    "workers share memory, cells block natively, and whoever stops a cell that waits for tasks also "
-    "stops those that run"
+    "workers share memory, cells block natively, and to stop a cell that waits for tasks stops "
+    "those, too"
 )
 
 _extensions: dict[InteractiveShell, "Extension"] = {}

@@ -54,7 +54,7 @@ class Outcome:
     [
         ("x in range(100)", Line("x", "range(100)", None, None)),
         ("x in range(100) -> results", Line("x", "range(100)", "results", None)),
-        ("a, (b, *c) in pairs", Line("(a, (b, *c))", "pairs", None, None)),
+        ("a, (b, *c) in pairs", Line("a, (b, *c)", "pairs", None, None)),
         ("--pool mine  w in 'a -> b'.split() -> out", Line("w", "'a -> b'.split()", "out", "mine")),
         ("x in (y for y in z if y)", Line("x", "(y for y in z if y)", None, None)),
     ],
