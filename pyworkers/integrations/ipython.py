@@ -5,6 +5,7 @@ how pyworkers is doing. In a notebook of the browser cells can be stopped from t
 works without any of it.
 """
 
+from functools import cache
 from typing import Any, Final
 
 from IPython.core.error import UsageError
@@ -27,6 +28,12 @@ _ISOLATED: Final = (
 _extensions: dict[InteractiveShell, "Extension"] = {}
 
 
+@cache
+def _stop() -> Stop:
+    """What hears requests to stop: once in an interpreter, which has one interrupt buffer."""
+    return Stop(InteractiveShell.run_code.__code__)
+
+
 class Extension:
     """What is loaded into a shell."""
 
@@ -44,7 +51,7 @@ class Extension:
         for name, kind, magic in self._magics:
             self._shell.magics_manager.register_function(magic, kind, name)
         if _js.IN_PYODIDE and not capabilities().node:
-            self._stop = stop = Stop(InteractiveShell.run_code.__code__)
+            self._stop = stop = _stop()
             stop.begin()  # the cell that loads this
             self._shell.events.register("pre_run_cell", stop.begin)
             self._shell.events.register("post_run_cell", stop.end)

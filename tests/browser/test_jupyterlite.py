@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page
 
-from pyworkers.cli.serve import serving
+from pyworkers.cli.serve import Isolation, serving
 from tests.jupyterlite import NOTEBOOKS, build_jupyterlite
 
 pytestmark = pytest.mark.timeout(240)
@@ -86,10 +86,11 @@ class Notebook:
 
 @dataclass
 class Lite:
-    """The notebooks of one browser, all open at the same time."""
+    """The notebooks of one browser, all open at the same time, and what their cells gave."""
 
     mode: str
     notebooks: dict[str, Notebook] = field(default_factory=dict)
+    outputs: dict[str, list[list[dict[str, Any]]]] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
 
 
@@ -104,7 +105,7 @@ def lite(request: pytest.FixtureRequest, lite_site: Path) -> Iterator[Lite]:
     place, mode = request.param.split("-")
     browser: Browser = request.getfixturevalue(place)
     with ExitStack() as stack:
-        isolation = "require-corp" if mode == "shared" else "off"
+        isolation: Isolation = "require-corp" if mode == "shared" else "off"
         url = stack.enter_context(serving(lite_site, isolation=isolation))
         context = browser.new_context()
         stack.callback(context.close)
@@ -115,6 +116,9 @@ def lite(request: pytest.FixtureRequest, lite_site: Path) -> Iterator[Lite]:
             page = context.new_page()
             page_url = f"{url}/notebooks/index.html?path={name}.ipynb"
             lite.notebooks[name] = Notebook.open(page, page_url)
+            lite.notebooks[name].run_all()
+        for name, notebook in lite.notebooks.items():
+            lite.outputs[name] = notebook.finish()
         yield lite
 
 
@@ -139,9 +143,7 @@ def walk(seed: int) -> int:
 
 def test_all_notebooks_run_at_the_same_time(lite: Lite) -> None:
     """E-04 X-07: with nothing of pyworkers but what they install, each in its own kernel."""
-    for notebook in lite.notebooks.values():
-        notebook.run_all()
-    found = {name: notebook.finish() for name, notebook in lite.notebooks.items()}
+    found = lite.outputs
     texts = {name: [text_of(each) for each in outputs] for name, outputs in found.items()}
 
     walks = [walk(seed) for seed in range(12)]
