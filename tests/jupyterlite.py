@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -90,17 +91,23 @@ def _add_notebooks(out: Path) -> None:
     """Put the notebooks where JupyterLite looks for files; its own way needs a Jupyter server."""
     files = out / "files"
     files.mkdir()
-    time = "2020-01-01T00:00:00Z"
-    model = {"created": time, "last_modified": time, "mimetype": None, "writable": True}
+    model = {"mimetype": None, "writable": True} | _times(NOTEBOOKS)
     listed = []
     for path in sorted(NOTEBOOKS.glob("*.ipynb")):
         shutil.copy(path, files)
         name = {"name": path.name, "path": path.name, "size": path.stat().st_size}
-        listed.append(model | name | {"type": "notebook", "format": None, "content": None})
+        listed.append(
+            model | _times(path) | name | {"type": "notebook", "format": None, "content": None}
+        )
     folder = out / "api" / "contents"
     folder.mkdir(parents=True)
     listing = {"name": "", "path": "", "type": "directory", "format": "json", "content": listed}
     _write(folder / _LISTING, model | listing)
+
+
+def _times(path: Path) -> dict[str, str]:
+    changed = datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat()
+    return {"created": changed, "last_modified": changed}
 
 
 def _write(path: Path, value: object) -> None:

@@ -48,18 +48,18 @@ class Stop:
 
     def stop(self) -> None:
         """Interrupts the cell, whose own code does not run at this moment."""
-        if not self._runs:
+        if not self._runs or _js.interrupt_wait():
             return
         task = self._task
         if task is not None and getattr(task, "_fut_waiter", None) is not None:
             task.cancel()
         else:
-            # It waits by switching stacks, and looks again before long.
+            # It switched stacks by itself, and goes on before long.
             self._signal()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         while frame is not None:
-            if frame.f_code is self._code:
+            if frame.f_code is self._code and not _js.interrupt_wait():
                 raise KeyboardInterrupt
             frame = frame.f_back
         self.stop()
