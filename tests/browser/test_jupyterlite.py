@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, Page
 from pyworkers.cli.serve import Isolation, serving
 from tests.jupyterlite import NOTEBOOKS, build_jupyterlite
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(400)  # for four interpreters and more, on a busy machine
 
 PLACES = ["chromium-shared", "chromium-transfer", "firefox-shared", "firefox-transfer"]
 NAMES = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
@@ -109,7 +109,7 @@ def lite(request: pytest.FixtureRequest, lite_site: Path) -> Iterator[Lite]:
         url = stack.enter_context(serving(lite_site, isolation=isolation))
         context = browser.new_context()
         stack.callback(context.close)
-        context.set_default_timeout(120_000)
+        context.set_default_timeout(240_000)
         lite = Lite(mode)
         context.on("request", lambda request: lite.requests.append(request.url))
         for name in NAMES:
