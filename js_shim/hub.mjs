@@ -13,6 +13,7 @@ import { PortLink } from "./port_link.mjs";
 import { PROTOCOL_VERSION } from "./protocol.mjs";
 import { bellMemory, canWaitAsync, channelMemory, Doorbell, isOpen } from "./ring.mjs";
 import { RingLink } from "./ring_link.mjs";
+import { listenForStop } from "./stop.mjs";
 import { primitive } from "./sync.mjs";
 
 /** @param {() => unknown} probe */
@@ -155,7 +156,14 @@ class Hub {
 }
 
 /** What Python takes from here. */
-export const shim = Object.freeze({ detect, Hub, Cells, startBroker, PROTOCOL_VERSION });
+export const shim = Object.freeze({
+  detect,
+  Hub,
+  Cells,
+  startBroker,
+  listenForStop,
+  PROTOCOL_VERSION,
+});
 
 /**
  * A broker for a hub that pyworkers did not start itself.

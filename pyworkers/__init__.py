@@ -18,7 +18,7 @@ The layers, each of which imports only from those below it::
     _answers                                       answering them
     _sides                                         how they travel
     _results, _futures, _cancel                    what becomes of a task
-    _events, _trace                                what it tells
+    _events, _html, _trace                         what it tells
     _scheduler, _standby, _heartbeat               pure decisions
     _queue, _staffing                              what waits; how many workers start
     _slots, _policies, _lanes, _scaling, _rate, _backoff,
@@ -32,8 +32,12 @@ The layers, each of which imports only from those below it::
     _js, _shim_source                              the boundary to JavaScript
     errors
 
-``cli`` is for native CPython: serve, build and run.
+``cli`` is for native CPython: serve, build and run. ``integrations`` stands on the public API, for
+notebooks.
 """
+
+from importlib import import_module
+from typing import Any
 
 from pyworkers import errors, page, task
 from pyworkers._answers import Message
@@ -108,3 +112,12 @@ __all__ = [
     "page",
     "task",
 ]
+
+_EXTENSION = ("load_ipython_extension", "unload_ipython_extension")
+
+
+def __getattr__(name: str) -> Any:
+    # Looked up by IPython's ``%load_ext``; nobody else needs IPython.
+    if name in _EXTENSION:
+        return getattr(import_module("pyworkers.integrations.ipython"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

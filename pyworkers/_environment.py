@@ -20,7 +20,6 @@ from typing import Any, Final, TypedDict
 
 from pyworkers import _codec
 from pyworkers._codec import Encoded
-from pyworkers.errors import PayloadError
 
 _HAD_BY_ALL: Final = ("pyworkers", "cloudpickle")
 """What each interpreter starts with."""
@@ -39,7 +38,7 @@ class Told(TypedDict):
         variables: of the environment.
         argv: ``sys.argv``.
         path: ``sys.path``.
-        filters: of warnings, those that can be pickled.
+        filters: of warnings, each with the name of its category in place of the class.
         names: top-level modules that are here and may be asked for.
         files: that are sent ahead, since what the worker was told before.
     """
@@ -148,7 +147,7 @@ class Environment:
             "variables": {k: v for k, v in os.environ.items() if k not in _PRIVATE_VARIABLES},
             "argv": list(sys.argv),
             "path": sys.path.copy(),
-            "filters": [each for each in warnings.filters if _can_travel(each)],
+            "filters": [_by_name(*each) for each in warnings.filters],
             "names": frozenset() if self._ahead else _names_here(),
             "files": files,
         }
@@ -166,12 +165,12 @@ class Environment:
                 yield path.parent if path.name == "__init__.py" else path
 
 
-def _can_travel(value: object) -> bool:
-    try:
-        _codec.encode(value)
-    except PayloadError:
-        return False
-    return True
+def _by_name(
+    action: str, message: Any, category: type | tuple[type, ...], *rest: Any
+) -> tuple[Any, ...]:
+    """Returns a filter of warnings that workers can read without what defines its category."""
+    categories = category if isinstance(category, tuple) else (category,)
+    return action, message, [(each.__module__, each.__qualname__) for each in categories], *rest
 
 
 def _is_library(path: Path) -> bool:

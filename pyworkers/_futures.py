@@ -325,6 +325,18 @@ class Future(concurrent.futures.Future[T]):
         if self._progress is not None:
             self._tell(callback, self._progress)
 
+    def _repr_html_(self) -> str:
+        """Shows this future in a notebook."""
+        from pyworkers import _html  # noqa: PLC0415 - workers have no notebook
+
+        state, outcome = self._state.lower(), None
+        if state.startswith("cancelled"):
+            state = "cancelled"
+        elif state == "finished":
+            outcome = self._result if self._exception is None else self._exception
+            state = "finished" if self._exception is None else "failed"
+        return _html.future(self.task, state, self._progress, outcome)
+
     def is_done_soon(self) -> bool:
         """Says whether the task is over, after a brief wait if it is expected to be by then."""
         return self.done() or (self.is_short and self.hub.wait_briefly(self.done))

@@ -175,9 +175,54 @@ def can_block_by_jspi() -> bool:
     return IN_PYODIDE and can_run_sync()
 
 
+class _Waits:
+    """Waits by switching stacks that are going on."""
+
+    count = 0
+    interrupted = False
+
+
 def block_on(awaitable: Awaitable[Any]) -> Any:
-    """Waits for an awaitable by switching stacks; other callbacks run meanwhile."""
-    return run_sync(awaitable)
+    """Waits for an awaitable by switching stacks; other callbacks run meanwhile.
+
+    Raises:
+        KeyboardInterrupt: ``interrupt_wait`` was called meanwhile.
+    """
+    _Waits.count += 1
+    try:
+        result = run_sync(awaitable)
+    finally:
+        _Waits.count -= 1
+    if _Waits.interrupted:
+        _Waits.interrupted = False
+        raise KeyboardInterrupt
+    return result
+
+
+def interrupt_wait() -> bool:
+    """Has ``block_on`` raise KeyboardInterrupt at its end; returns False if nobody is in it.
+
+    A signal whose handler raises may hit it where Pyodide converts values, and makes another error
+    of whatever is raised there.
+    """
+    if not _Waits.count:
+        return False
+    _Waits.interrupted = True
+    return True
+
+
+def listen_for_stop(name: str, stop: Callable[[], object]) -> Callable[[], object]:
+    """Has requests of a page to stop heard; returns what has the handler of SIGINT called soon.
+
+    Args:
+        name: of the BroadcastChannel on which they come.
+        stop: called for one that comes while the event loop turns; any other is a SIGINT.
+    """
+    listening = _shim().listenForStop(pyodide_js, name, proxy(stop))
+    if can_block_by_jspi():
+        block_on(listening.ready)
+    signal: Callable[[], object] = listening.signal
+    return signal
 
 
 def _is_installed(requirement: str) -> bool:

@@ -11,12 +11,14 @@ are. The words of a question, i32: state (0 asked, 1 answered, 2 given up), offs
     worker: waits for 1, reads, frees all; or 0 -> 2 when the time is over
 """
 
+import builtins
 import os
 import pickle
 import sys
 import time
 import warnings
 from collections.abc import Callable
+from functools import cache
 from importlib import invalidate_caches
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
@@ -43,6 +45,26 @@ _ABSENT_SECONDS: Final = 1.0
 """So long what the hub did not have is not asked for again."""
 
 _SLICE_MS: Final = 200.0
+
+
+class _StandIn(type):
+    """The class of classes that stand for one that may never be imported here.
+
+    They are told from others by name: to import what defines the category of a filter, such as a
+    notebook's IPython, would make each worker larger and its start longer for nothing.
+    """
+
+    def __subclasscheck__(cls, other: type) -> bool:
+        name = (cls.__module__, cls.__qualname__)
+        return any((each.__module__, each.__qualname__) == name for each in other.__mro__)
+
+
+@cache
+def _category(module: str, name: str) -> type:
+    if module == "builtins":
+        found: type = getattr(builtins, name)
+        return found
+    return _StandIn(name, (Warning,), {"__module__": module, "__qualname__": name})
 
 
 class Mirror:
@@ -78,9 +100,13 @@ class Mirror:
         self._variables = set(told["variables"])
         sys.argv[:] = told["argv"]
         self._take_over_path(told["path"])
-        if warnings.filters != told["filters"]:
+        wanted = [
+            (action, message, tuple(_category(*name) for name in names), *rest)
+            for action, message, names, *rest in told["filters"]
+        ]
+        if warnings.filters != wanted:
             filters: Any = warnings.filters
-            filters[:] = told["filters"]
+            filters[:] = wanted
             with warnings.catch_warnings():  # has modules forget what they have warned of
                 pass
         self._names = told["names"]

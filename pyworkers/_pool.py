@@ -221,6 +221,12 @@ class WorkerPool(Executor):
             f"{scheduler.queued} tasks queued>"
         )
 
+    def _repr_html_(self) -> str:
+        """Shows this pool and its workers in a notebook."""
+        from pyworkers import _html  # noqa: PLC0415 - workers have no notebook
+
+        return _html.pool(repr(self)[1:-1], self.workers(), self.stats())
+
     @property
     def mode(self) -> Mode:
         """How this pool reaches its workers."""

@@ -166,6 +166,32 @@ def test_variables_filters_arguments_and_paths_are_those_of_the_hub(hub: Hub) ->
     assert second == [[None, "2"], argv, ["/tmp/of_another", "/tmp/of_last"], 1, False]
 
 
+def test_filters_of_what_workers_have_not_imported_hold_by_name(hub: Hub) -> None:
+    """X-07: a filter alone has no worker import the package that defines its category."""
+    body = """
+    import types, warnings
+    here = types.ModuleType("of_the_hub_alone")
+    exec("class Strange(UserWarning): pass", vars(here))
+    sys.modules["of_the_hub_alone"] = here
+    def state():
+        import warnings
+        class Strange(UserWarning):
+            __module__ = "of_the_hub_alone"
+            __qualname__ = "Strange"
+        class Stranger(Strange):
+            pass
+        with warnings.catch_warnings(record=True) as caught:
+            for category in (Strange, Stranger, UserWarning):
+                warnings.warn("told", category)
+        return [each.category.__name__ for each in caught]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", here.Strange)
+        async with WorkerPool(1) as pool:
+            return await pool.submit(state)
+    """
+    assert hub.run(body) == ["UserWarning"]
+
+
 def test_what_the_hub_does_not_have_is_missing_at_once(hub: Hub) -> None:
     """Also while the hub computes: libraries look for modules that are optional."""
     body = """

@@ -39,7 +39,7 @@ LAYERS: tuple[set[str], ...] = (
     {"_answers"},
     {"_sides"},
     {"_results", "_futures", "_cancel"},
-    {"_events", "_trace"},
+    {"_events", "_html", "_trace"},
     {"_heartbeat", "_scheduler", "_standby"},
     {"_queue", "_staffing"},
     {
@@ -67,6 +67,10 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 # The command line runs on native CPython and stands beside the layers.
 NATIVE = {"__main__", "cli"}
 NATIVE_MAY_IMPORT = {"pyworkers", "pyworkers.__version__", "pyworkers._shim_source"}
+
+# What notebooks use stands on the public API, and on the boundary where a browser has a part in it.
+OUTSIDE = {"integrations"}
+OUTSIDE_MAY_IMPORT = {"_html", "_js"}
 
 BOUNDARY = "_js"
 BROWSER_MODULES = {"js", "pyodide", "pyodide_js"}
@@ -110,7 +114,7 @@ PURE_STDLIB = {
 def layered_name(dotted: str) -> str:
     """The entry of the table that `dotted`, something in the package, belongs to."""
     _, *rest = dotted.split(".")
-    return rest[0] if rest and rest[0] in {*LEVEL, *NATIVE} else "__init__"
+    return rest[0] if rest and rest[0] in {*LEVEL, *NATIVE, *OUTSIDE} else "__init__"
 
 
 def imported_names(path: PurePath, source: str) -> Iterator[str]:
@@ -140,7 +144,11 @@ def complaint(importer: str, imported: str) -> str | None:
         if target in {*NATIVE, "errors"} or imported in NATIVE_MAY_IMPORT:
             return None
         return f"{importer} may not import {imported}"
-    if target in NATIVE:
+    if target in {*NATIVE, *OUTSIDE} - {importer}:
+        return f"{importer} may not import {target}"
+    if importer in OUTSIDE:
+        if target in {"__init__", "errors", "task", *OUTSIDE, *OUTSIDE_MAY_IMPORT}:
+            return None
         return f"{importer} may not import {target}"
     if LEVEL[target] < LEVEL[importer]:
         return f"{importer} imports {target}, which is above it"
@@ -151,7 +159,7 @@ def complaint(importer: str, imported: str) -> str | None:
 
 def complaints(path: PurePath, source: str) -> list[str]:
     importer = path.with_suffix("").parts[1]
-    if importer not in {*LEVEL, *NATIVE}:
+    if importer not in {*LEVEL, *NATIVE, *OUTSIDE}:
         return [f"{importer} is in no layer"]
     found = (complaint(importer, imported) for imported in imported_names(path, source))
     return [text for text in found if text]
@@ -170,6 +178,7 @@ def test_a_module_imports_only_what_is_below_it(module: Path) -> None:
         ("_scheduler.py", "from collections import deque\nfrom ._protocol import Frame"),
         ("_channels/ring.py", "from .. import _js\nfrom . import port"),
         ("_js.py", "import js\nfrom pyodide.ffi import to_js\nfrom .errors import PyworkersError"),
+        ("integrations/ipython.py", "from pyworkers import WorkerPool, _html"),
         ("cli/__init__.py", "import click\nfrom .serve import serve"),
         ("__main__.py", "from .cli import main"),
         ("cli/build.py", "from pyworkers import __version__\nfrom pyworkers.errors import X"),
@@ -196,6 +205,8 @@ def test_a_downward_import_is_accepted(path: str, source: str) -> None:
         ("_pool.py", "from .cli import main", "_pool may not import cli"),
         ("cli/build.py", "from pyworkers import submit", "cli may not import pyworkers.submit"),
         ("cli/build.py", "from .._codec import dumps", "cli may not import pyworkers._codec.dumps"),
+        ("_pool.py", "from pyworkers.integrations import ipython", "may not import integrations"),
+        ("integrations/ipython.py", "from pyworkers import _pool", "may not import _pool"),
         ("_novel.py", "", "_novel is in no layer"),
     ],
 )

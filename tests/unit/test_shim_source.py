@@ -18,6 +18,7 @@ OFFERED = {
     "Hub": "function",
     "Cells": "function",
     "startBroker": "function",
+    "listenForStop": "function",
     "PROTOCOL_VERSION": "number",
 }
 

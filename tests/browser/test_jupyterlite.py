@@ -1,0 +1,232 @@
+"""pyworkers in JupyterLite: the notebooks of web/notebooks run, can be stopped, and leave nothing.
+
+The site is one that anybody could have built, with pyworkers in an index that ``%pip`` looks into.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from pyworkers.cli.serve import Isolation, serving
+from tests.jupyterlite import NOTEBOOKS, build_jupyterlite
+
+pytestmark = pytest.mark.timeout(400)  # for four interpreters and more, on a busy machine
+
+PLACES = ["chromium-shared", "chromium-transfer", "firefox-shared", "firefox-transfer"]
+NAMES = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
+
+WORKERS = """async () => {
+    const { held } = await navigator.locks.query();
+    return held.filter(({ name }) => name.startsWith("pyworkers")).length;
+}"""
+"""Each worker holds a lock for as long as it lives."""
+
+HELPERS = """
+window.app = window.jupyterapp;
+window.panel = app.shell.currentWidget;
+window.outputs = () => panel.content.model.toJSON().cells
+    .filter((cell) => cell.cell_type === "code").map((cell) => cell.outputs);
+window.runAll = () => { window.ran = app.commands.execute("notebook:run-all-cells"); };
+window.runNew = (source) => {
+    const { content } = panel;
+    content.model.sharedModel.insertCell(content.model.cells.length, {
+        cell_type: "code", source, metadata: { trusted: true },
+    });
+    content.activeCellIndex = content.model.cells.length - 1;
+    window.ran = app.commands.execute("notebook:run-cell");
+};
+"""
+
+
+@dataclass
+class Notebook:
+    """An open notebook, with a kernel of its own."""
+
+    page: Page
+
+    @classmethod
+    def open(cls, page: Page, url: str) -> "Notebook":
+        page.goto(url)
+        page.wait_for_function(
+            "window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel",
+            timeout=60_000,
+        )
+        page.evaluate(f"() => {{ {HELPERS} }}")
+        return cls(page)
+
+    def run_all(self) -> None:
+        """Begins to run all cells."""
+        self.page.evaluate("runAll()")
+
+    def start(self, source: str) -> None:
+        """Begins to run a new cell."""
+        self.page.evaluate("(source) => runNew(source)", source)
+
+    def finish(self) -> list[list[dict[str, Any]]]:
+        """Waits until what runs has ended; returns the outputs of each cell with code."""
+        self.page.evaluate("ran.then(() => null)")
+        outputs: list[list[dict[str, Any]]] = self.page.evaluate("outputs()")
+        return outputs
+
+    def run(self, source: str) -> list[dict[str, Any]]:
+        """Runs a new cell and returns its outputs."""
+        self.start(source)
+        return self.finish()[-1]
+
+    def shows(self, text: str) -> None:
+        """Waits until the last cell shows a text."""
+        self.page.locator(".jp-OutputArea").last.get_by_text(text).first.wait_for()
+
+
+@dataclass
+class Lite:
+    """The notebooks of one browser, all open at the same time, and what their cells gave."""
+
+    mode: str
+    notebooks: dict[str, Notebook] = field(default_factory=dict)
+    outputs: dict[str, list[list[dict[str, Any]]]] = field(default_factory=dict)
+    requests: list[str] = field(default_factory=list)
+
+
+@pytest.fixture(scope="session")
+def lite_site() -> Path:
+    return build_jupyterlite()
+
+
+@pytest.fixture(scope="module", params=PLACES)
+def lite(request: pytest.FixtureRequest, lite_site: Path) -> Iterator[Lite]:
+    """JupyterLite in one browser, on an isolated page or not."""
+    place, mode = request.param.split("-")
+    browser: Browser = request.getfixturevalue(place)
+    with ExitStack() as stack:
+        isolation: Isolation = "require-corp" if mode == "shared" else "off"
+        url = stack.enter_context(serving(lite_site, isolation=isolation))
+        context = browser.new_context()
+        stack.callback(context.close)
+        context.set_default_timeout(240_000)
+        lite = Lite(mode)
+        context.on("request", lambda request: lite.requests.append(request.url))
+        for name in NAMES:
+            page = context.new_page()
+            page_url = f"{url}/notebooks/index.html?path={name}.ipynb"
+            lite.notebooks[name] = Notebook.open(page, page_url)
+            lite.notebooks[name].run_all()
+        for name, notebook in lite.notebooks.items():
+            lite.outputs[name] = notebook.finish()
+        yield lite
+
+
+def text_of(outputs: list[dict[str, Any]]) -> list[str]:
+    """What a reader of plain text sees of outputs."""
+    found = []
+    for each in outputs:
+        if each["output_type"] == "error":
+            found.append(f"{each['ename']}: {each['evalue']}")
+        elif each["output_type"] == "stream":
+            found.append("".join(each["text"]))
+        else:
+            found.append("".join(each["data"]["text/plain"]))
+    return found
+
+
+def walk(seed: int) -> int:
+    """As the notebook does."""
+    choice = Random(seed).choice
+    return sum(choice((-1, 1)) for _ in range(20_000))
+
+
+def test_all_notebooks_run_at_the_same_time(lite: Lite) -> None:
+    """E-04 X-07: with nothing of pyworkers but what they install, each in its own kernel."""
+    found = lite.outputs
+    texts = {name: [text_of(each) for each in outputs] for name, outputs in found.items()}
+
+    walks = [walk(seed) for seed in range(12)]
+    pool = texts["pool"]
+    assert pool[:2] == [[], []]
+    assert pool[2] == pool[3] == [repr(walks[:4])]
+    assert pool[4] == [repr(abs(walks[1]) > 100)]
+    assert "state=finished returned bool" in pool[5][0]
+    assert f"WorkerPool {lite.mode}" in pool[6][0]
+    assert pool[7] == ["walks 12 of 12", str(max(walks))]
+    longest = max(map(abs, walks))
+    assert pool[8] == [f"longest 12 of 12 {longest} steps", str(longest)]
+    assert pool[9] == ["KeyError 'key'\n"]
+    for index, shown in ((5, "finished</span>"), (6, "<th>worker</th>"), (7, "value='12'")):
+        assert shown in found["pool"][index][0]["data"]["text/html"]
+
+    magics = texts["magics"]
+    assert f"mode: {lite.mode}" in magics[2][0]
+    assert ("COOP same-origin" in magics[2][0]) == (lite.mode == "transfer")
+    assert magics[3:6] == [[], ["primes 4 of 4"], ["[430, 353, 334, 321]"]]
+    assert magics[6:] == [[], ["name, count 2 of 2", "['a', 'bbb']"]]
+
+
+FOREVER = """
+import time
+def forever():
+    while True:
+        time.sleep(0.01)
+ready = mine.submit(abs, -1).result()
+"""
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        "mine.submit(forever).result()",
+        "list(mine.map(lambda n: forever(), range(3)))",
+        "while True: pass",
+    ],
+)
+def test_the_stop_button_interrupts_a_cell(lite: Lite, wait: str) -> None:
+    """X-01 X-02: and with it the task that the cell waits for."""
+    if lite.mode == "transfer" and "while" in wait:
+        pytest.skip("a thread that computes hears nothing where no memory is shared")
+    notebook = lite.notebooks["magics"]
+    assert text_of(notebook.run(FOREVER)) == []
+    notebook.start(f"print('begun')\n{wait}")
+    notebook.shows("begun")
+    notebook.page.locator("[data-command='notebook:interrupt-kernel']").first.click()
+    begun, error = text_of(notebook.finish()[-1])
+    assert begun == "begun\n"
+    assert "KeyboardInterrupt" in error
+    assert text_of(notebook.run("mine.submit(abs, -7).result()")) == ["7"]
+
+
+def test_the_button_of_a_bar_cancels_a_cell_that_awaits(lite: Lite) -> None:
+    """X-01: as asyncio cancels."""
+    notebook = lite.notebooks["magics"]
+    notebook.run("from pyworkers.integrations.ipython import Bar")
+    notebook.start("bar = Bar('for ever', 2)\nawait mine.submit(forever)")
+    notebook.shows("for ever")
+    notebook.page.get_by_role("button", name="Stop", exact=True).last.click()
+    shown, error = text_of(notebook.finish()[-1])
+    assert shown == "for ever 0 of 2"
+    assert "CancelledError" in error
+
+
+def test_a_restarted_kernel_leaves_no_worker(lite: Lite) -> None:
+    """B-04: nor does it touch those of other notebooks."""
+    first, second = lite.notebooks["pool"], lite.notebooks["magics"]
+    before = first.page.evaluate(WORKERS)
+    assert before >= 4
+    second.page.evaluate("panel.sessionContext.session.kernel.restart()")
+    second.page.wait_for_function(f"async () => await ({WORKERS})() < {before}")
+    assert text_of(first.run("pool.submit(abs, -8).result()")) == ["8"]
+    first.page.evaluate("panel.sessionContext.session.kernel.restart()")
+    first.page.wait_for_function(f"async () => await ({WORKERS})() === 0")
+    first.run_all()
+    assert text_of(first.finish()[-2]) == ["KeyError 'key'\n"]
+
+
+def test_nothing_is_asked_of_another_server(lite: Lite) -> None:
+    """E-04"""
+    schemes = ("http://127.0.0.1:", "blob:", "data:")
+    assert [url for url in lite.requests if not url.startswith(schemes)] == []
+    assert any("/pypi/pyworkers-" in url for url in lite.requests)
