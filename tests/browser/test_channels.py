@@ -236,7 +236,7 @@ def test_a_request_is_repeated_as_often_as_allowed(hub: Hub) -> None:
         body(
             """
     async def ask(retries):
-        return await task.channel("test").request("third", timeout=0.05, retries=retries)
+        return await task.channel("test").request("third", timeout=0.5, retries=retries)
     async with WorkerPool(1) as pool:
         asked = []
         async def third(message):
