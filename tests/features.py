@@ -7,6 +7,7 @@ FEATURES: Final = {
     "A-01": "Capabilities are detected",
     "A-02": "Pools of workers",
     "A-03": "Memory that all workers share",
+    "A-04": "Locks, semaphores and events",
     "A-05": "Every task has one result",
     "A-06": "Priorities",
     "A-07": "What is malformed harms nobody",
