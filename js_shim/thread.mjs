@@ -48,6 +48,9 @@ if (inNode && process.versions.v8.startsWith("11.")) {
 /** So long after its end was asked for, a thread without a Web Lock is taken to have ended. */
 const ENDING_MS = 1_000;
 
+/** So long a worker has to end by itself. */
+const CLOSING_MS = 250;
+
 /**
  * What a thread tells its creator, beside what goes through ports.
  * @typedef {object} Listener
@@ -82,9 +85,18 @@ export function startThread(url, name, listener) {
     })
   );
   const terminate = () => {
+    if (over) return;
     over = true;
-    worker.terminate();
     if (!locked) setTimeout(end, ENDING_MS);
+    if (inNode) {
+      worker.terminate();
+      return;
+    }
+    // WebKit aborts the whole page when a worker is terminated that happens to collect garbage
+    // (JSC::VMTraps::deferTerminationSlow); between two tasks of its own it ends well.
+    worker.postMessage({ kind: "close" });
+    const late = setTimeout(() => worker.terminate(), CLOSING_MS);
+    ended.then(() => clearTimeout(late));
   };
   const died = (/** @type {string} */ reason) => {
     if (over) return;
@@ -141,7 +153,12 @@ export async function entered() {
   const message = await new Promise((resolve) => {
     // The listener stays: nothing else keeps a Node thread alive that waits in waitAsync.
     if (inNode) port.on("message", resolve);
-    else port.onmessage = (/** @type {MessageEvent} */ event) => resolve(event.data);
+    else {
+      port.onmessage = (/** @type {MessageEvent} */ { data }) => {
+        if (data.kind === "close") port.close();
+        else resolve(data);
+      };
+    }
   });
   const lock = await holdLock();
   port.postMessage({ kind: "alive", lock });

@@ -13,6 +13,8 @@ from bench import browsers
 from pyworkers.cli.build import build_site
 from pyworkers.cli.serve import serving
 
+pytest_plugins = ["pytest_pyworkers"]
+
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / ".build"
 

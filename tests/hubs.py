@@ -6,6 +6,7 @@ A test gives source, the hub runs it as the body of an ``async def`` and returns
 import json
 import subprocess
 import textwrap
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -37,14 +38,22 @@ class Hub(Protocol):
         place: the browser, or "node".
         mode: of its pools.
         can_block: whether synchronous calls can wait there.
+        version: of the browser, or of Node.
     """
 
     place: str
     mode: str
     can_block: bool
+    version: str
 
     def run(self, body: str, **values: Any) -> Any:
         """Runs the body of an ``async def``, with some plain values as its variables."""
+
+    def ends_loops(self) -> bool:
+        """Whether a worker that is ended in a loop of WebAssembly ends."""
+
+    def hears_of_failed_fetches(self) -> bool:
+        """Whether Python is told when a fetch fails."""
 
 
 def as_program(body: str, values: dict[str, Any]) -> str:
@@ -64,6 +73,56 @@ class Evaluates(Protocol):
         """Evaluates an expression, or calls a function; awaits what it returns."""
 
 
+HEARS = """
+from pyodide.http import pyfetch
+try:
+    await asyncio.wait_for(pyfetch("https://127.0.0.1:9/nothing"), 10)
+except TimeoutError:
+    return False
+except OSError:
+    return True
+"""
+
+# (loop (br_if 0 (i64.ne (local.tee 0 (i64.add (local.get 0) (i64.const 1))) (i64.const 2**35))))
+LOOP = bytes.fromhex(
+    "0061736d01000000 010401600000 03020100 07050101660000"
+    "0a1a0118 01017e 0340 2000 4201 7c 2200 428080808080 01 52 0d00 0b 0b"
+)
+
+ENDS_LOOPS = """
+async (bytes) => {
+    const module = new WebAssembly.Module(new Uint8Array(bytes));
+    const name = `loop-${crypto.randomUUID()}`;
+    const source = `onmessage = ({ data }) => navigator.locks.request("${name}", () => {
+        const { f } = new WebAssembly.Instance(data).exports;
+        postMessage("held");
+        setTimeout(f, 0);
+        return new Promise(() => {});
+    })`;
+    const worker = new Worker(URL.createObjectURL(new Blob([source])));
+    const held = new Promise((resolve) => { worker.onmessage = resolve; });
+    worker.postMessage(module);
+    await held;
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    worker.terminate();
+    const ended = navigator.locks.request(name, () => true);
+    const late = new Promise((resolve) => setTimeout(resolve, 2000, false));
+    return Promise.race([ended, late]);
+}
+"""
+
+THREADS = """
+async () => {
+    for (let waited = 0; ; waited += 50) {
+        const { held } = await navigator.locks.query();
+        const left = held.filter(({ name }) => name.startsWith("pyworkers-")).length - 1;
+        if (left === 0 || waited > 1500) return left;
+        await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+}
+"""
+
+
 class PageHub:
     """A hub in a worker of a page.
 
@@ -72,24 +131,33 @@ class PageHub:
         url: of the site, without a slash at the end.
         mode: that the page allows.
         place: the browser.
+        version: of the browser.
     """
 
-    def __init__(self, page: Evaluates, url: str, mode: str, place: str = "chromium") -> None:
+    def __init__(
+        self, page: Evaluates, url: str, mode: str, place: str = "chromium", version: str = ""
+    ) -> None:
         self.page = page
+        self.url = url
         self.place = place
         self.mode = mode
         self.can_block = mode == "shared"
-        page.goto(f"{url}/pyworkers.json")
-        page.evaluate(
+        self.version = version
+        self.open()
+
+    def open(self) -> None:
+        """Starts the hub, in the page as it is now."""
+        self.page.goto(f"{self.url}/pyworkers.json")
+        self.page.evaluate(
             """async (url) => {
                 const { connect } = await import(`${url}/page.mjs`);
                 window.output = [];
                 const onOutput = (output) => window.output.push(output);
                 window.py = await connect({ size: 2, onOutput });
             }""",
-            url,
+            self.url,
         )
-        assert page.evaluate("py.mode") == mode
+        assert self.page.evaluate("py.mode") == self.mode
 
     def run(self, body: str, **values: Any) -> Any:
         answer = self.page.evaluate(
@@ -100,6 +168,20 @@ class PageHub:
             as_program(body, values),
         )
         return unwrapped(answer)
+
+    def ends_loops(self) -> bool:
+        return self._ends_loops
+
+    @cached_property
+    def _ends_loops(self) -> bool:
+        return bool(self.page.evaluate(ENDS_LOOPS, list(LOOP)))
+
+    def hears_of_failed_fetches(self) -> bool:
+        return bool(self.run(HEARS))
+
+    def threads(self) -> int:
+        """How many workers have not ended, after a while in which they may."""
+        return int(self.page.evaluate(THREADS))
 
     def output(self) -> str:
         """What Python has printed so far."""
@@ -126,6 +208,9 @@ class NodeHub:
         self.place = "node"
         self.mode = mode
         self.can_block = mode == "shared"
+        self.version = subprocess.run(
+            ["node", "--version"], capture_output=True, text=True, check=True
+        ).stdout.strip()
         self._lines: list[str] = []
         self._process = subprocess.Popen(
             [
@@ -146,6 +231,12 @@ class NodeHub:
         self._process.stdin.write(json.dumps(as_program(body, values)) + "\n")
         self._process.stdin.flush()
         return self._answer()
+
+    def ends_loops(self) -> bool:
+        return True  # V8 looks for its end in each turn of a loop
+
+    def hears_of_failed_fetches(self) -> bool:
+        return bool(self.run(HEARS))
 
     def output(self) -> str:
         """What Python has printed so far."""

@@ -7,10 +7,11 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from selenium import webdriver
+from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.webkitgtk.service import Service
 
 _BROWSER = "/usr/lib/x86_64-linux-gnu/webkit2gtk-4.1/MiniBrowser"
@@ -37,13 +38,39 @@ class WebKitPage:
     """A page of WebKitGTK.
 
     Args:
-        driver: of selenium.
+        environment: of the browser.
     """
 
-    def __init__(self, driver: webdriver.WebKitGTK) -> None:
-        self._driver = driver
+    def __init__(self, environment: dict[str, str]) -> None:
+        self._environment = environment
+        self._driver = self._start()
+
+    def _start(self) -> webdriver.WebKitGTK:
+        options = webdriver.WebKitGTKOptions()
+        options.binary_location = _BROWSER
+        options.add_argument("--automation")
+        service = Service(executable_path=_DRIVER, env=self._environment)
+        driver = webdriver.WebKitGTK(options=options, service=service)
+        driver.set_script_timeout(_SCRIPT_SECONDS)
+        return driver
+
+    def restart(self) -> None:
+        """Ends the browser, with all threads that its page has left, and starts another."""
+        self.close()
+        self._driver = self._start()
+
+    def close(self) -> None:
+        """Ends the browser."""
+        with suppress(WebDriverException):  # of a page that has crashed
+            self._driver.quit()
+
+    @property
+    def version(self) -> str:
+        """Of the browser."""
+        return str(self._driver.capabilities["browserVersion"])
 
     def goto(self, url: str) -> None:
+        """Opens a URL."""
         self._driver.get(url)
 
     def evaluate(self, expression: str, arg: Any = None) -> Any:
@@ -60,7 +87,7 @@ class WebKitPage:
 def _display() -> Iterator[str]:
     """A screen that nobody sees."""
     read, write = os.pipe()
-    command = ["Xvfb", "-displayfd", str(write), "-screen", "0", "1024x768x24"]
+    command = ["Xvfb", "-displayfd", str(write), "-screen", "0", "1180x1040x24"]
     process = subprocess.Popen(command, pass_fds=[write], stderr=subprocess.DEVNULL)
     os.close(write)
     try:
@@ -79,19 +106,15 @@ def webkit_page(shared_memory: bool) -> Iterator[WebKitPage]:
         shared_memory: whether the engine has SharedArrayBuffer, which WebKitGTK switches off.
     """
     with _display() as display:
-        environment = {
-            **os.environ,
-            "DISPLAY": display,
-            "JSC_useSharedArrayBuffer": str(int(shared_memory)),
-            "WEBKIT_DISABLE_COMPOSITING_MODE": "1",
-        }
-        options = webdriver.WebKitGTKOptions()
-        options.binary_location = _BROWSER
-        options.add_argument("--automation")
-        service = Service(executable_path=_DRIVER, env=environment)
-        driver = webdriver.WebKitGTK(options=options, service=service)
+        page = WebKitPage(
+            {
+                **os.environ,
+                "DISPLAY": display,
+                "JSC_useSharedArrayBuffer": str(int(shared_memory)),
+                "WEBKIT_DISABLE_COMPOSITING_MODE": "1",
+            }
+        )
         try:
-            driver.set_script_timeout(_SCRIPT_SECONDS)
-            yield WebKitPage(driver)
+            yield page
         finally:
-            driver.quit()
+            page.close()

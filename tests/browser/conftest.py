@@ -7,13 +7,25 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser
+from selenium.common.exceptions import WebDriverException
 
 from tests.hubs import Hub, NodeHub, PageHub
-from tests.webkit import webkit_page
+from tests.matrix import Matrix
+from tests.webkit import WebKitPage, webkit_page
+
+MATRIX = "compatibility"
 
 PLACES = ["chromium-shared", "chromium-transfer", "node-shared", "node-transfer"]
 MORE_PLACES = ["firefox-shared", "firefox-transfer", "webkit-shared", "webkit-transfer"]
 """Where tests that are marked ``smoke`` run too, and all others with ``--all``."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Has the table of compatibility written where all behaviour tests run."""
+    if config.getoption("--all"):
+        config.pluginmanager.register(
+            Matrix([*PLACES, *MORE_PLACES], Path(__file__).parent), MATRIX
+        )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -30,22 +42,41 @@ def hub(request: pytest.FixtureRequest, site: Path) -> Iterator[Hub]:
     """A hub: in browsers with and without shared memory, and in Node in both modes."""
     place, mode = request.param.split("-")
     with ExitStack() as stack:
+        hub: Hub
         if place == "node":
-            node = NodeHub(site, mode)
-            stack.callback(node.close)
-            yield node
-            return
-        # WebKitGTK can be without shared memory on an isolated page, too.
-        isolated = mode == "shared" or place == "webkit"
-        url = request.getfixturevalue("isolated_url" if isolated else "plain_url")
-        if place == "webkit":
+            hub = NodeHub(site, mode)
+            stack.callback(hub.close)
+        elif place == "webkit":
             # scripts/setup installs it on Debian, as root; elsewhere there may be none.
             if shutil.which("WebKitWebDriver") is None:
                 pytest.skip("WebKitGTK is not installed")
+            # It can be without shared memory on an isolated page, too.
+            url = request.getfixturevalue("isolated_url")
             page = stack.enter_context(webkit_page(mode == "shared"))
-            yield PageHub(page, url, mode, place)
-            return
-        browser: Browser = request.getfixturevalue(place)
-        context = browser.new_context()
-        stack.callback(context.close)
-        yield PageHub(context.new_page(), url, mode, place)
+            hub = PageHub(page, url, mode, place, page.version)
+        else:
+            browser: Browser = request.getfixturevalue(place)
+            url = request.getfixturevalue("isolated_url" if mode == "shared" else "plain_url")
+            context = browser.new_context()
+            stack.callback(context.close)
+            hub = PageHub(context.new_page(), url, mode, place, browser.version)
+        matrix: Matrix | None = request.config.pluginmanager.get_plugin(MATRIX)
+        if matrix is not None:
+            matrix.saw(place, hub.version)
+        yield hub
+
+
+@pytest.fixture(autouse=True)
+def a_machine_at_rest(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Ends what a test has left running, or has crashed, before it disturbs the next one."""
+    hub = request.getfixturevalue("hub") if "hub" in request.fixturenames else None
+    yield
+    if not (isinstance(hub, PageHub) and isinstance(hub.page, WebKitPage)):
+        return  # every other browser ends workers at once
+    try:
+        left = hub.threads()
+    except WebDriverException:
+        left = 1
+    if left:
+        hub.page.restart()
+        hub.open()

@@ -218,7 +218,7 @@ def test_calls_block_where_the_thread_can(hub: Hub) -> None:
 
 
 def test_a_coroutine_that_awaits_short_tasks_lets_others_run(hub: Hub) -> None:
-    """Short tasks may be waited for without a turn of the event loop, but not for long."""
+    """X-06: short tasks may be waited for without a turn of the event loop, but not for long."""
     done, ticks = hub.run(
         """
         ticks, over = 0, False
@@ -243,7 +243,7 @@ def test_a_coroutine_that_awaits_short_tasks_lets_others_run(hub: Hub) -> None:
 
 
 def test_an_awaited_result_leaves_everything_as_it_was(hub: Hub) -> None:
-    """The coroutine goes on in its context, its loop, and able to switch stacks if it was."""
+    """X-06: the coroutine goes on in its context, its loop, and able to switch stacks if it was."""
     outcome = hub.run(
         """
         import contextvars

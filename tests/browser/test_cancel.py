@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.gaps import skip_if
 from tests.hubs import Hub
 
 TASKS = """
@@ -106,8 +107,7 @@ def test_what_cannot_be_interrupted_is_ended_after_the_grace_period(hub: Hub, ta
 
 def test_finally_blocks_run_and_time_outs_are_told_at_once(hub: Hub) -> None:
     """X-02 A-08: the future of a late task does not wait until the task has ended."""
-    if hub.mode != "shared":
-        pytest.skip("only where memory is shared are tasks interrupted")
+    skip_if("interrupt", hub)
     outcome = hub.run(
         body(
             """
@@ -172,8 +172,7 @@ def test_a_cancelled_coroutine_leaves_its_siblings_alone(hub: Hub) -> None:
 
 def test_a_thousand_cancels_hit_only_their_own_tasks(hub: Hub) -> None:
     """X-02: every future settles once; a task that is not cancelled returns its result."""
-    if hub.mode != "shared":
-        pytest.skip("only where memory is shared are tasks interrupted")
+    skip_if("interrupt", hub)
     cancelled, done, total, runs = hub.run(
         body(
             """
@@ -251,8 +250,7 @@ def test_a_closed_pool_waits_no_longer_than_the_grace_period(hub: Hub) -> None:
 
 def test_a_user_who_interrupts_waiting_cancels_the_task(hub: Hub) -> None:
     """X-01 X-02: as a notebook's stop button does while ``result()`` blocks."""
-    if not hub.can_block:
-        pytest.skip("this thread cannot block")
+    skip_if("block", hub)
     outcome = hub.run(
         body(
             """

@@ -193,7 +193,7 @@ def test_filters_of_what_workers_have_not_imported_hold_by_name(hub: Hub) -> Non
 
 
 def test_what_the_hub_does_not_have_is_missing_at_once(hub: Hub) -> None:
-    """Also while the hub computes: libraries look for modules that are optional."""
+    """X-07: also while the hub computes: libraries look for modules that are optional."""
     body = """
     def look():
         started = time.perf_counter()
@@ -216,6 +216,7 @@ def test_what_the_hub_does_not_have_is_missing_at_once(hub: Hub) -> None:
 
 
 def test_an_initializer_may_use_the_modules_of_the_hub(hub: Hub) -> None:
+    """X-07"""
     body = f"""{MODULES}
 write(Path("/tmp/own2/prepared.py"), "notes = []\\ndef prepare(): notes.append(1)")
 sys.path.append("/tmp/own2")
@@ -268,7 +269,7 @@ async def begun(future):
 
 
 def test_a_worker_in_reserve_takes_the_place_of_one_that_was_ended(hub: Hub) -> None:
-    """It is set up already, counts as none of the pool's, and the reserve is filled again."""
+    """B-18: it is set up already, counts as none of the pool's, and the reserve is filled again."""
     body = f"""{FILLED}
 async with WorkerPool(1, standby=1, initializer=os.putenv, initargs=("A", "B")) as pool:
     first = await pool.submit(pid)
@@ -291,6 +292,7 @@ return alone, left, first, second, pool.standby, repr(pool)
 
 
 def test_a_pool_grows_by_its_reserve(hub: Hub) -> None:
+    """B-18"""
     body = f"""{FILLED}
 async with WorkerPool(2, standby=1) as pool:
     first = await pool.submit(pid)
@@ -305,6 +307,7 @@ async with WorkerPool(2, standby=1) as pool:
 
 
 def test_a_reserve_that_cannot_be_set_up_harms_nobody(hub: Hub) -> None:
+    """B-18"""
     body = """
     def only_once(first):
         if os.getpid() != first:
@@ -324,7 +327,7 @@ def test_a_reserve_that_cannot_be_set_up_harms_nobody(hub: Hub) -> None:
 
 
 def test_all_workers_are_started_ahead_of_the_first_task(hub: Hub) -> None:
-    """Awaited, and blocking where that is possible; a second time there is nothing to do."""
+    """B-18: awaited, and blocking where that is possible; a second time there is nothing to do."""
     body = """
     async with WorkerPool(2) as pool:
         await pool.warm_up()
@@ -340,6 +343,7 @@ def test_all_workers_are_started_ahead_of_the_first_task(hub: Hub) -> None:
 
 
 def test_who_waits_for_workers_that_cannot_start_is_told(hub: Hub) -> None:
+    """A-08 B-18"""
     body = """
     found = []
     pool = WorkerPool(2, initializer=lambda: 1 / 0)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.gaps import skip_if
 from tests.hubs import Hub
 
 
@@ -51,8 +52,7 @@ def test_a_thread_that_ends_by_itself_is_noticed(hub: Hub) -> None:
 
 def test_a_pool_whose_workers_do_not_start_ends_with_the_cause(hub: Hub) -> None:
     """A-08: a wheel that is missing is named, once, and the pool does not loop."""
-    if hub.place == "webkit":
-        pytest.skip("Python does not hear of failed fetches: see docs/traps/webkit-fetch.md")
+    skip_if("fetch", hub)
     outcome = hub.run(
         """
         pool = WorkerPool(2, packages=["https://127.0.0.1:9/nothing-1.0-py3-none-any.whl"])

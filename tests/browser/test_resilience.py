@@ -1,7 +1,5 @@
 """What a pool does about tasks that fail and workers that go wrong, in every place and mode."""
 
-import pytest
-
 from tests.hubs import Hub
 
 
@@ -46,8 +44,6 @@ def test_a_task_is_run_again_after_an_error_and_after_the_end_of_its_worker(hub:
 
 def test_a_worker_is_replaced_once_its_heap_is_over_the_limit(hub: Hub) -> None:
     """C-03: after the task that made it grow, whose result is there; not after smaller ones."""
-    if hub.place == "webkit" and hub.mode == "shared":
-        pytest.skip("WebKitGTK ends the page when the heap of a worker grows by 60 MB")
     outcome = hub.run(
         """
         def take(mebibytes):

@@ -2,12 +2,8 @@
 
 import pytest
 
+from tests.gaps import skip_if
 from tests.hubs import Hub, HubError
-
-
-def skip_where_loops_go_on(hub: Hub) -> None:
-    if hub.place == "webkit":
-        pytest.skip("it does not end a loop in WebAssembly: see docs/traps/webkit-loop.md")
 
 
 @pytest.mark.smoke
@@ -95,6 +91,7 @@ def test_a_kept_result_feeds_the_next_task(hub: Hub) -> None:
 
 
 def test_functions_and_initializers_may_refer_to_what_is_kept(hub: Hub) -> None:
+    """X-04"""
     outcome = hub.run(
         """
         def prepare(table):
@@ -113,9 +110,8 @@ def test_functions_and_initializers_may_refer_to_what_is_kept(hub: Hub) -> None:
 
 def test_what_nobody_refers_to_is_freed(hub: Hub) -> None:
     """A-03: after results, failures, cancelled tasks, and workers that were killed."""
-    skip_where_loops_go_on(hub)
-    if hub.mode != "shared":
-        pytest.skip("only shared memory tells how much of it is in use")
+    skip_if("memory", hub)
+    skip_if("loop", hub)
     outcome = hub.run(
         """
         import gc
@@ -194,10 +190,9 @@ def test_workers_share_an_array(hub: Hub) -> None:
 
 
 def test_a_worker_may_keep_a_shared_array(hub: Hub) -> None:
-    """What it has kept lives on when the hub has dropped it, and is freed with the worker."""
-    skip_where_loops_go_on(hub)
-    if hub.mode != "shared":
-        pytest.skip("only shared memory can be shared")
+    """A-03: what it has kept lives on when the hub has dropped it, and is freed with the worker."""
+    skip_if("memory", hub)
+    skip_if("loop", hub)
     outcome = hub.run(
         """
         import gc
@@ -256,8 +251,8 @@ def test_a_worker_may_keep_a_shared_array(hub: Hub) -> None:
 
 
 def test_shared_memory_that_is_full_is_an_error_that_says_so(hub: Hub) -> None:
-    if hub.mode != "shared":
-        pytest.skip("only shared memory has a size of its own")
+    """A-03"""
+    skip_if("memory", hub)
     message = hub.run(
         """
         async with WorkerPool(1) as pool:
@@ -274,9 +269,8 @@ def test_shared_memory_that_is_full_is_an_error_that_says_so(hub: Hub) -> None:
 
 def test_workers_that_are_killed_while_they_write_harm_nobody(hub: Hub) -> None:
     """A-03 B-04: what others have written stays, and all memory comes back."""
-    skip_where_loops_go_on(hub)
-    if hub.mode != "shared":
-        pytest.skip("only shared memory can be harmed")
+    skip_if("memory", hub)
+    skip_if("loop", hub)
     outcome = hub.run(
         """
         import gc, random

@@ -168,6 +168,7 @@ def in_worker(source: str, call: str) -> str:
 
 
 def test_hub_and_workers_start_from_the_snapshot(hub: Hub) -> None:
+    """X-03"""
     body = f"{IS_RESTORED}\nreturn [is_restored(), (await WorkerPool(1).submit(is_restored))]"
     assert hub.run(body) == [True, True]
 
@@ -191,13 +192,14 @@ def test_a_restored_worker_runs_programs_as_a_plain_one(both: tuple[Hub, Hub]) -
 
 
 def test_tracebacks_show_the_source_of_modules_in_the_snapshot(hub: Hub) -> None:
+    """X-03"""
     trace = hub.run(in_worker(PROGRAMS, "own_traceback"))
     assert "/lib/pyworkers.zip/pyworkers/_pool.py" in trace
     assert "raise ModeError(" in trace
 
 
 def test_restored_workers_differ_where_they_must(hub: Hub) -> None:
-    """Random numbers, identifiers, names of files, numbers of processes."""
+    """X-03: random numbers, identifiers, names of files, numbers of processes."""
     body = f"""
 {IDENTITY}
 found = [identity()]
@@ -212,6 +214,7 @@ return found
 
 
 def test_modules_and_files_reach_restored_workers(hub: Hub) -> None:
+    """X-03 X-07"""
     body = """
 with open("brought_along.py", "w") as file:
     file.write("answer = 42")

@@ -16,6 +16,7 @@ from playwright.sync_api import Browser
 from pyworkers.cli.serve import serving
 from tests.browser.stress import fuzz, load
 from tests.browser.stress.soak import faults, sampled
+from tests.gaps import skip_if
 from tests.hubs import Hub
 
 ROOT = Path(__file__).parents[2]
@@ -150,11 +151,10 @@ def test_what_no_worker_says_harms_nobody_else(hub: Hub, request: pytest.Fixture
 
 
 @pytest.mark.timeout(180)
-def test_nothing_grows_under_a_mixed_load(hub: Hub, request: pytest.FixtureRequest) -> None:
+def test_nothing_grows_under_a_mixed_load(hub: Hub) -> None:
     """A-03 A-05 B-01: after each round no task, frame, block or channel is left behind, and heaps
     do not grow on."""
-    if request.node.callspec.params["hub"].startswith("node"):
-        pytest.skip("Node has Chromium's engine, whose heaps tell enough")
+    skip_if("same-engine", hub)
     print(f"seed {SEED}")
     samples = list(sampled(hub, SEED, duration=15.0, interval=3.0))
     assert faults(samples) == []

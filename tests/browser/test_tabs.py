@@ -1,0 +1,227 @@
+"""What tabs go through: frozen, reloaded, left and come back to, and several at once."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright
+
+from bench.browsers import FLAGS
+
+pytestmark = pytest.mark.timeout(180)
+
+DEFINE = """
+import asyncio, os, time
+from pyworkers import WorkerPool
+
+def square(n):
+    time.sleep(0.01)
+    return n * n
+
+async def tick(n):
+    for _ in range(n):
+        await asyncio.sleep(0.05)
+    return n
+
+async def total(pool, n):
+    return sum(await asyncio.gather(*[pool.submit(square, k) for k in range(n)]))
+"""
+
+PAGE = """<!doctype html><meta charset="utf-8"><link rel="icon" href="data:,">
+<script>
+    window.shown = [];
+    addEventListener("pageshow", ({ persisted }) => shown.push(persisted));
+</script>
+"""
+
+START = """async (source) => {
+    window.py = await pyworkers.ready;
+    await py.exec(source);
+}"""
+
+TAG = '<script src="pyworkers.js" data-size="2"></script>'
+TOTAL = sum(n * n for n in range(100))
+
+
+@pytest.fixture(scope="module")
+def caching_chromium(playwright: Playwright) -> Iterator[Browser]:
+    """Chromium that keeps pages which were left, as it does for people."""
+    browser = playwright.chromium.launch(
+        executable_path=shutil.which("chromium"),
+        args=FLAGS,
+        ignore_default_args=["--disable-back-forward-cache"],
+    )
+    yield browser
+    browser.close()
+
+
+@pytest.fixture(params=["chromium", "firefox"])
+def context(request: pytest.FixtureRequest) -> Iterator[BrowserContext]:
+    """A profile of its own."""
+    name = "caching_chromium" if request.param == "chromium" else request.param
+    browser: Browser = request.getfixturevalue(name)
+    opened = browser.new_context()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(params=["shared", "transfer"])
+def url(request: pytest.FixtureRequest, isolated_url: str, plain_url: str) -> str:
+    """The site, in each mode."""
+    return isolated_url if request.param == "shared" else plain_url
+
+
+def connected(page: Page, url: str) -> Page:
+    """Starts Python in an empty page, with a pool in ``window.py``."""
+    page.goto(f"{url}/pyworkers.json")
+    page.evaluate(
+        """async (source) => {
+            const { connect } = await import("/page.mjs");
+            window.py = await connect({ size: 2 });
+            await py.exec(source);
+        }""",
+        DEFINE,
+    )
+    return page
+
+
+def run_total(page: Page) -> Any:
+    return page.evaluate(
+        """py.exec(`
+async with WorkerPool(2) as pool:
+    found = await total(pool, 100)
+found`)"""
+    )
+
+
+def threads(page: Page) -> int:
+    """How many hubs and workers of this origin live."""
+    return int(
+        page.evaluate(
+            """navigator.locks.query().then(({ held }) =>
+                held.filter(({ name }) => name.startsWith("pyworkers-")).length)"""
+        )
+    )
+
+
+def wait_for_threads(page: Page, expected: int) -> None:
+    for _ in range(200):
+        if threads(page) == expected:
+            return
+        page.wait_for_timeout(50)
+    assert threads(page) == expected
+
+
+def test_a_frozen_tab_goes_on_where_it_was(caching_chromium: Browser, url: str) -> None:
+    """X-02: every task that was under way has its result, and no worker counts as hung. Only
+    Chromium's driver can freeze a page."""
+    context = caching_chromium.new_context()
+    page = connected(context.new_page(), url)
+    page.evaluate(
+        """() => {
+            window.done = py.exec(`
+async with WorkerPool(2, heartbeat=0.25, silence=0.5) as pool:
+    ticks = [pool.submit(tick, 40) for _ in range(3)]
+    found = [await total(pool, 100), sum([await tick for tick in ticks])]
+    found.append(pool.stats().workers_lost)
+found`);
+            return null;
+        }"""
+    )
+    lifecycle = context.new_cdp_session(page)
+    lifecycle.send("Page.setWebLifecycleState", {"state": "frozen"})
+    context.new_page().wait_for_timeout(3_000)
+    lifecycle.send("Page.setWebLifecycleState", {"state": "active"})
+    assert page.evaluate("done") == [TOTAL, 120, 0]
+    assert run_total(page) == TOTAL
+    context.close()
+
+
+def test_a_page_that_is_reloaded_in_the_middle_starts_afresh(
+    context: BrowserContext, url: str
+) -> None:
+    """B-04: nothing of the old one lives on."""
+    page = connected(context.new_page(), url)
+    page.evaluate(
+        """() => {
+            py.exec("pool = WorkerPool(2)\\nawait total(pool, 3_000)").catch(() => {});
+            return py.run("square", [2]);
+        }"""
+    )
+    page.reload()
+    wait_for_threads(page, 0)
+    connected(page, url)
+    assert run_total(page) == TOTAL
+
+
+def test_who_comes_back_to_a_page_finds_its_pools_working(
+    context: BrowserContext, site: Path, url: str
+) -> None:
+    """B-04: it was either not kept by the browser, or goes on; nothing hangs."""
+    (site / "left.html").write_text(PAGE + TAG, encoding="utf-8")
+    (site / "other.html").write_text(PAGE, encoding="utf-8")
+    page = context.new_page()
+    page.goto(f"{url}/left.html")
+    page.evaluate(START, DEFINE)
+    page.evaluate(
+        """() => {
+            window.done = py.exec("pool = WorkerPool(2)\\nawait total(pool, 500)");
+            return py.run("square", [2]);
+        }"""
+    )
+    page.goto(f"{url}/other.html")
+    page.go_back(wait_until="commit")
+    if not page.evaluate("shown.at(-1)"):
+        page.evaluate(START, DEFINE)
+        wait_for_threads(page, 1)
+    else:
+        assert page.evaluate("done") == sum(n * n for n in range(500))
+    assert run_total(page) == TOTAL
+    assert page.evaluate("py.run('square', [7])") == 49
+
+
+def test_a_page_without_pools_is_kept_by_this_browser(
+    caching_chromium: Browser, site: Path, isolated_url: str
+) -> None:
+    """Else the test before this one would show nothing."""
+    context = caching_chromium.new_context()
+    for name in ("empty.html", "other.html"):
+        (site / name).write_text(PAGE, encoding="utf-8")
+    page = context.new_page()
+    page.goto(f"{isolated_url}/empty.html")
+    page.goto(f"{isolated_url}/other.html")
+    page.go_back(wait_until="commit")
+    assert page.evaluate("shown") == [False, True]
+    context.close()
+
+
+def test_several_tabs_have_pools_at_once(context: BrowserContext, url: str) -> None:
+    """A-02: of their own, started at the same time; the end of one is nothing to the others."""
+    pages = [context.new_page() for _ in range(3)]
+    for page in pages:
+        page.goto(f"{url}/pyworkers.json")
+        page.evaluate(
+            """(source) => {
+                window.ready = import("/page.mjs").then(async ({ connect }) => {
+                    window.py = await connect({ size: 2, warmUp: true });
+                    await py.exec(source);
+                });
+                return null;
+            }""",
+            DEFINE,
+        )
+    for page in pages:
+        page.evaluate("ready")
+    first, *others = pages
+    assert threads(first) == 9
+    for page in pages:
+        page.evaluate(
+            "() => { window.done = py.exec('await total(WorkerPool(2), 200)'); return null; }"
+        )
+    first.close()
+    for page in others:
+        assert page.evaluate("done") == sum(n * n for n in range(200))
+        assert run_total(page) == TOTAL
+    wait_for_threads(others[0], 6)
