@@ -5,8 +5,18 @@
  */
 
 import { Flag, Lock, Semaphore } from "./locks.mjs";
+import { Counter32, Counter64, Progress } from "./values.mjs";
 
-const PRIMITIVES = Object.freeze({ Lock, RLock: Lock, Semaphore, Flag });
+export const PRIMITIVES = Object.freeze({
+  Lock,
+  RLock: Lock,
+  Semaphore,
+  Flag,
+  SharedFlag: Flag,
+  Counter32,
+  Counter64,
+  Progress,
+});
 
 /**
  * @param {import("./ring_link.mjs").RingLink} link of this thread

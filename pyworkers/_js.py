@@ -245,8 +245,8 @@ def from_page(value: Any, shared: Callable[[Any], Any]) -> Any:
 
     Args:
         value: what the page sent.
-        shared: finds what a view of shared memory stands for, by a ``Shared`` of
-            ``js_shim/lending.mjs``.
+        shared: finds what a view of shared memory or a twin stands for, by a ``Shared`` or ``Twin``
+            of ``js_shim/lending.mjs``.
 
     Raises:
         TypeError: something in it is no plain data; the message names its type.
@@ -263,7 +263,7 @@ def _plain(value: Any, shared: Callable[[Any], Any]) -> Any:
     if not isinstance(value, JsProxy):
         return None if type(value).__name__ == "JsNull" else value
     kind = str(js.Object.prototype.toString.call(value))[len("[object ") : -1]
-    if kind == "Shared":
+    if kind in ("Shared", "Twin"):
         return shared(value)
     if kind == "ArrayBuffer":
         return js.Uint8Array.new(value).to_py()
@@ -278,7 +278,7 @@ def to_page(value: Any, shared: Callable[[Any], Any]) -> Any:
 
     Args:
         value: what the page shall get.
-        shared: returns the view of shared memory that a value is; None if it is none.
+        shared: returns what stands for a value that is no plain data; None if nothing does.
 
     Raises:
         TypeError: something in it is no plain data; the message names its type.
@@ -310,6 +310,16 @@ def _with_arrays(value: Any, shared: Callable[[Any], Any]) -> Any:
     native = view.format in _ARRAYS and view.c_contiguous and view.nbytes
     js.Uint8Array.new(array.buffer).assign(view.cast("B") if native else view.tobytes())
     return array
+
+
+def twin(id: int, kind: str, state: list[Any]) -> Any:
+    """Returns what a page makes a twin of an object from, by ``js_shim/twins.mjs``."""
+    return _shim().Twin.new(id, kind, to_js(state))
+
+
+def abort_controller() -> Any:
+    """Returns a new AbortController."""
+    return js.AbortController.new()
 
 
 def buffers_of(value: Any) -> list[Any]:

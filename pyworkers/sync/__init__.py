@@ -2,13 +2,17 @@
 
 The layers, each of which imports only from those below it::
 
-    _locks                 what users see
+    _pairs                 two ends of one thing
+    _cancellation, _shared what users see
+    _locks                 the same
     _primitive             a handle that travels, and where its core is found
     _hosted                of a hub without shared memory, by messages
-    _local                 in the memory of one interpreter
+    _local, _local_values  in the memory of one interpreter
     _core                  in shared memory; what all three offer
 """
 
+from pyworkers.sync import _followers as _followers
+from pyworkers.sync._cancellation import CancellationToken, SharedCancellation
 from pyworkers.sync._locks import (
     BoundedSemaphore,
     Event,
@@ -18,13 +22,30 @@ from pyworkers.sync._locks import (
     Semaphore,
     SemaphoreStatistics,
 )
+from pyworkers.sync._pairs import create_cancellation_token, create_progress_tracker
+from pyworkers.sync._shared import (
+    ProgressReporter,
+    SharedCounter,
+    SharedCounter32,
+    SharedFlag,
+    SharedProgress,
+)
 
 __all__ = [
     "BoundedSemaphore",
+    "CancellationToken",
     "Event",
     "Lock",
     "LockStatistics",
+    "ProgressReporter",
     "RLock",
     "Semaphore",
     "SemaphoreStatistics",
+    "SharedCancellation",
+    "SharedCounter",
+    "SharedCounter32",
+    "SharedFlag",
+    "SharedProgress",
+    "create_cancellation_token",
+    "create_progress_tracker",
 ]
