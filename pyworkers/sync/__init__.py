@@ -4,6 +4,7 @@ The layers, each of which imports only from those below it::
 
     _pairs                 two ends of one thing
     _cancellation, _shared what users see
+    _memory, _values       the same
     _locks                 the same
     _primitive             a handle that travels, and where its core is found
     _hosted                of a hub without shared memory, by messages
@@ -22,6 +23,7 @@ from pyworkers.sync._locks import (
     Semaphore,
     SemaphoreStatistics,
 )
+from pyworkers.sync._memory import ShareableList, SharedMemory
 from pyworkers.sync._pairs import create_cancellation_token, create_progress_tracker
 from pyworkers.sync._shared import (
     ProgressReporter,
@@ -30,8 +32,10 @@ from pyworkers.sync._shared import (
     SharedFlag,
     SharedProgress,
 )
+from pyworkers.sync._values import Array, RawArray, RawValue, Value
 
 __all__ = [
+    "Array",
     "BoundedSemaphore",
     "CancellationToken",
     "Event",
@@ -39,13 +43,18 @@ __all__ = [
     "LockStatistics",
     "ProgressReporter",
     "RLock",
+    "RawArray",
+    "RawValue",
     "Semaphore",
     "SemaphoreStatistics",
+    "ShareableList",
     "SharedCancellation",
     "SharedCounter",
     "SharedCounter32",
     "SharedFlag",
+    "SharedMemory",
     "SharedProgress",
+    "Value",
     "create_cancellation_token",
     "create_progress_tracker",
 ]
