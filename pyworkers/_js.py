@@ -333,6 +333,30 @@ def buffers_of(value: Any) -> list[Any]:
     return [buffer for item in js.Object.values(value) for buffer in buffers_of(item)]
 
 
+def listen(port: Any, heard: Callable[[str, Any], object]) -> Callable[[], None]:
+    """Has a function called with kind and entries of each message of a port.
+
+    Returns:
+        What ends it.
+    """
+
+    def own(event: Any) -> None:
+        kind = getattr(event.data, "kind", None)
+        entries = getattr(event.data, "entries", None)
+        if kind in ("hello", "entries") and entries is not None:
+            heard(kind, from_page(entries, lambda _: None))
+
+    listener = create_proxy(own)
+    port.addEventListener("message", listener)
+    port.start()
+
+    def end() -> None:
+        port.removeEventListener("message", listener)
+        listener.destroy()
+
+    return end
+
+
 def post(port: Any, kind: str, **fields: Any) -> None:
     """Posts a message."""
     port.postMessage(_object(kind=kind, **fields))

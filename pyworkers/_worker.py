@@ -248,6 +248,11 @@ class Worker:
                 self._retained.add(id)
                 self.link.send(self.peer, Kind.RETAIN, id, b"")
 
+    @property
+    def mode(self) -> str:
+        """Of its pool."""
+        return next(mode for mode, store in stores.items() if store is self._store)
+
     def retain(self) -> None:
         """Tells the hub now what this worker uses, and not at the end of its task."""
         with self.interruptions.held_off():

@@ -2,6 +2,8 @@
 
 The layers, each of which imports only from those below it::
 
+    _progress              a bar over any of it
+    _state                 by messages alone
     _pairs                 two ends of one thing
     _cancellation, _shared what users see
     _memory, _values       the same
@@ -25,6 +27,7 @@ from pyworkers.sync._locks import (
 )
 from pyworkers.sync._memory import ShareableList, SharedMemory
 from pyworkers.sync._pairs import create_cancellation_token, create_progress_tracker
+from pyworkers.sync._progress import progress
 from pyworkers.sync._shared import (
     ProgressReporter,
     SharedCounter,
@@ -32,6 +35,7 @@ from pyworkers.sync._shared import (
     SharedFlag,
     SharedProgress,
 )
+from pyworkers.sync._state import MessageChannelSync
 from pyworkers.sync._values import Array, RawArray, RawValue, Value
 
 __all__ = [
@@ -41,6 +45,7 @@ __all__ = [
     "Event",
     "Lock",
     "LockStatistics",
+    "MessageChannelSync",
     "ProgressReporter",
     "RLock",
     "RawArray",
@@ -57,4 +62,5 @@ __all__ = [
     "Value",
     "create_cancellation_token",
     "create_progress_tracker",
+    "progress",
 ]

@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Final, cast
 
-from pyworkers._env import Mode, choose_mode
+from pyworkers._env import Mode
 from pyworkers._hub import hub_for
 from pyworkers._messages import SERVICES, Message
 from pyworkers._shared_array import SharedArray, attach
@@ -53,7 +53,7 @@ def _unlink(name: str) -> None:
     del _segments[name]
 
 
-def _serve_open(message: Message) -> tuple[str, str, int, int, int]:
+def _serve_open(message: Message) -> tuple[str, int, int, int]:
     name, size, mode = message.payload
     assert message.worker is not None
     if size is None:
@@ -64,7 +64,7 @@ def _serve_open(message: Message) -> tuple[str, str, int, int, int]:
         del _promised[gone]
     ticket = next(_tickets)
     _promised.setdefault(message.worker, {})[ticket] = array
-    return name, array.mode, array.id, array.size, ticket
+    return name, array.id, array.size, ticket
 
 
 def _serve_kept(message: Message) -> None:
@@ -85,14 +85,15 @@ class SharedMemory(AbstractContextManager["SharedMemory"]):
     """Bytes in shared memory, found by their name from any worker of the hub, and from the hub.
 
     WebAssembly cannot map memory of others, so ``buf`` is no memoryview but a ``SharedArray`` of
-    bytes: ``buf[i]``, ``buf[i:j]`` and assignments to them copy, and ``checkout`` copies out, and in
-    again at the end of its block.
+    bytes: ``buf[i]``, ``buf[i:j]`` and assignments to them copy, and ``checkout`` copies out, and
+    in again at the end of its block.
 
     Args:
         name: of what there is, or is made; None: one is found for what is made.
         create: whether it is made.
         size: bytes of what is made.
-        mode: of the pools whose tasks shall reach it; None means the default one.
+        mode: of the pools whose tasks shall reach it; None means the default one, and in a worker
+            that of its pool.
 
     Raises:
         FileNotFoundError: there is none of that name.
@@ -114,7 +115,7 @@ class SharedMemory(AbstractContextManager["SharedMemory"]):
             raise ValueError("name what is to be attached, or say create=True")
         self._array: SharedArray | None
         if current_worker() is not None:
-            self._name, self._array = _asked(name, size if create else None, mode)
+            self._name, self._array = _asked(name, size if create else None)
         elif create:
             self._name, self._array = _create(name, size, mode)
         else:
@@ -185,16 +186,17 @@ def _attached(name: str, array: SharedArray) -> SharedMemory:
     return memory
 
 
-def _asked(name: str | None, size: int | None, mode: Mode | None) -> tuple[str, SharedArray]:
+def _asked(name: str | None, size: int | None) -> tuple[str, SharedArray]:
     """Has the hub make or find it, and attaches it to this worker."""
     worker = current_worker()
     assert worker is not None
-    if choose_mode(mode) == "transfer":
+    mode = worker.mode
+    if mode == "transfer":
         raise ModeError("mode transfer has no shared memory")
     channel = worker.messages.channel(_CHANNEL)
     asked = channel.request("open", (name, size, mode))
-    named, chosen, id, length, ticket = asked.result()
-    array = attach(chosen, id, 0, (length,), "B")
+    named, id, length, ticket = asked.result()
+    array = attach(mode, id, 0, (length,), "B")
     worker.retain()
     channel.post("kept", ticket)
     return named, array
@@ -243,8 +245,8 @@ def _unpacked(kind: bytes, data: bytes) -> Item:
 class ShareableList:
     """A list of fixed length in shared memory, of numbers, bools, text, bytes and None.
 
-    Each element has the room that its first value needs, rounded up to a multiple of 8 bytes, and at
-    least 8. Nothing guards it against others that change the same element at the same time.
+    Each element has the room that its first value needs, rounded up to a multiple of 8 bytes, and
+    at least 8. Nothing guards it against others that change the same element at the same time.
 
     Args:
         sequence: its elements; None attaches the list of that name.

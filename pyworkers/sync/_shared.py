@@ -269,8 +269,17 @@ class SharedProgress(ProgressReporter, Shown):
         """Returns what can be given to tasks that shall tell, and nothing else."""
         return self.sharing(ProgressReporter)
 
-    def _state(self) -> tuple[int, int, int | None]:
+    def state(self) -> tuple[int, int, int | None]:
+        """Returns the number of the last change, how much is done, and the total.
+
+        Raises:
+            ModeError: this is a plain function in a worker without shared memory.
+        """
         return _read(self._core.ask("state"))
+
+    async def state_async(self) -> tuple[int, int, int | None]:
+        """Returns the same, wherever it is awaited."""
+        return _read(await self._core.ask_async("state"))
 
     def get(self) -> int:
         """Returns how much is done.
@@ -278,21 +287,21 @@ class SharedProgress(ProgressReporter, Shown):
         Raises:
             ModeError: this is a plain function in a worker without shared memory: ``get_async``.
         """
-        return self._state()[1]
+        return self.state()[1]
 
     async def get_async(self) -> int:
         """Returns how much is done, wherever it is awaited."""
-        return _read(await self._core.ask_async("state"))[1]
+        return (await self.state_async())[1]
 
     @property
     def total(self) -> int | None:
         """How much there is to do; None: not known."""
-        return self._state()[2]
+        return self.state()[2]
 
     @property
     def percent(self) -> float | None:
         """How much of the total is done, 0 to 100; None: the total is not known."""
-        _, done, total = self._state()
+        _, done, total = self.state()
         return percent(done, total)
 
     def wait_changed(self, known: int, timeout: float | None) -> tuple[int, int, int | None]:
@@ -320,7 +329,7 @@ class SharedProgress(ProgressReporter, Shown):
                 end()
         else:
             return _read(core.ask("changed", known))
-        return self._state()
+        return self.state()
 
     async def wait_changed_async(self, known: int) -> tuple[int, int, int | None]:
         """Like ``wait_changed``, without blocking."""
@@ -328,7 +337,7 @@ class SharedProgress(ProgressReporter, Shown):
         if isinstance(core, SharedCore):
             core = self._watcher(known)
             core.attempt(0) or await core.wait_async(None)
-            return self._state()
+            return self.state()
         if isinstance(core, LocalCore):
             primitive: Any = core.primitive
             return _read(await primitive.changed(0, known))
@@ -358,13 +367,13 @@ class SharedProgress(ProgressReporter, Shown):
         return self.subscriptions.begin(self._follow(callback))
 
     async def _follow(self, callback: Callable[[int, int | None], object]) -> None:
-        known, done, total = _read(await self._core.ask_async("state"))
+        known, done, total = await self.state_async()
         while True:
             callback(done, total)
             known, done, total = await self.wait_changed_async(known)
 
     def _describe(self) -> str:
-        _, done, total = self._state()
+        _, done, total = self.state()
         return f"{done} of {'an unknown total' if total is None else total}"
 
 
