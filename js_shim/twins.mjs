@@ -19,6 +19,7 @@ const SLICE_MS = 1_000;
  * @property {(operation: string, ...args: any[]) => Promise<any>} ask changes it, and returns what
  *   Python does
  * @property {() => any[]} values
+ * @property {() => Promise<void>} refresh
  * @property {(active: () => boolean, tell: () => void) => void} follow calls after each change, as
  *   long as that is active
  */
@@ -63,6 +64,8 @@ class Shared {
   values() {
     return /** @type {(words: any) => any[]} */ (READ[this.kind])(this.words);
   }
+
+  async refresh() {}
 
   /**
    * @param {() => boolean} active
@@ -167,6 +170,10 @@ class Remote {
     );
   }
 
+  async refresh() {
+    this.heard(await this.channel.request("changed", [this.id, -1], { timeout: null }));
+  }
+
   /** @param {any[]} state as the hub tells it */
   heard(state) {
     if (state[0] <= this.state[0]) return;
@@ -232,6 +239,15 @@ class Twin {
   /** @returns {Core} */
   get core() {
     return /** @type {Core} */ (cores.get(this));
+  }
+
+  /**
+   * Waits until this page knows all that has happened by now, such as what a task did whose result
+   * has come. Where memory is shared, it always does.
+   * @returns {Promise<void>}
+   */
+  refresh() {
+    return this.core.refresh();
   }
 
   /**

@@ -57,15 +57,12 @@ class TextBar:
             self._draw(part)
 
     def _draw(self, part: float | None) -> None:
-        seconds = time.monotonic() - self._began
-        text = f"{self._done} in {seconds:.1f} s"
+        text = str(self._done)
         if part is not None:
             filled = "#" * int(part * _WIDTH / 100)
-            text = (
-                f"{part:3.0f}% |{filled:{_WIDTH}}| {self._done} of {self._total}, {seconds:.1f} s"
-            )
-        ends = ("\r", "") if self._file.isatty() else ("", "\n")
-        self._file.write(f"{ends[0]}{text}{ends[1]}")
+            text = f"{part:3.0f}% |{filled:{_WIDTH}}| {self._done} of {self._total}"
+        text = f"{self._head}{text}, {time.monotonic() - self._began:.1f} s"
+        self._file.write(f"\r{text}" if self._file.isatty() else f"{text}\n")
         self._file.flush()
 
     def close(self) -> None:
