@@ -25,11 +25,17 @@ const plain = (value) =>
 export class Counter32 extends Waiting {
   contended = false;
 
+  /** @param {number} value to add */
+  add(value) {
+    Atomics.add(this.words, this.at + OWN, value);
+    return true;
+  }
+
   /**
    * @param {number} value to add
    * @returns {number} what it was before
    */
-  add(value) {
+  fetchAdd(value) {
     return Atomics.add(this.words, this.at + OWN, value);
   }
 
@@ -69,11 +75,17 @@ class Wide extends Waiting {
 
 /** An integer of 64 bits; it wraps around at its ends. */
 export class Counter64 extends Wide {
+  /** @param {number | bigint} value to add */
+  add(value) {
+    Atomics.add(this.wide, 0, BigInt(value));
+    return true;
+  }
+
   /**
    * @param {number | bigint} value to add
    * @returns {number | bigint} what it was before
    */
-  add(value) {
+  fetchAdd(value) {
     return plain(Atomics.add(this.wide, 0, BigInt(value)));
   }
 

@@ -82,7 +82,11 @@ class _LocalCounter(Followed):
     def values(self) -> list[Any]:
         return [self._value]
 
-    def add(self, owner: int, value: int) -> int:
+    def add(self, owner: int, value: int) -> bool:
+        self.fetchAdd(owner, value)
+        return True
+
+    def fetchAdd(self, owner: int, value: int) -> int:
         before = self._value
         half = 1 << (self._BITS - 1)
         self._value = (before + value + half) % (2 * half) - half

@@ -146,11 +146,11 @@ class SharedCounter(Shown):
             OverflowError: that does not fit into its size.
             ModeError: as for ``get``.
         """
-        return int(self._core.ask("add", self._checked(n)))
+        return int(self._core.ask("fetchAdd", self._checked(n)))
 
     async def fetch_add_async(self, n: SupportsIndex = 1) -> int:
         """Like ``fetch_add``, wherever it is awaited."""
-        return int(await self._core.ask_async("add", self._checked(n)))
+        return int(await self._core.ask_async("fetchAdd", self._checked(n)))
 
     def compare_and_swap(self, expected: SupportsIndex, value: SupportsIndex) -> int:
         """Sets it if it is what is expected.
