@@ -6,7 +6,7 @@ the next change gets it when there is one: so no more is sent than is asked for.
 
 from typing import Any, Final
 
-from pyworkers._messages import SERVICES, Message
+from pyworkers._answers import SERVICES, Message
 from pyworkers.sync._hosted import found
 from pyworkers.sync._local_values import Followed, State
 

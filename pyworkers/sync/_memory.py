@@ -15,9 +15,9 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Final, cast
 
+from pyworkers._answers import SERVICES, Message
 from pyworkers._env import Mode
 from pyworkers._hub import hub_for
-from pyworkers._messages import SERVICES, Message
 from pyworkers._shared_array import SharedArray, attach
 from pyworkers._worker import current_worker
 from pyworkers.errors import ModeError

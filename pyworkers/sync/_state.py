@@ -13,8 +13,9 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 from pyworkers import _js
+from pyworkers._answers import Message
 from pyworkers._futures import Future
-from pyworkers._messages import Channel, DirectChannel, Message
+from pyworkers._messages import Channel, DirectChannel
 from pyworkers._pool_messages import PoolChannel
 
 

@@ -17,6 +17,7 @@ OFFERED = {
     "detect": "function",
     "Hub": "function",
     "Cells": "function",
+    "Twin": "function",
     "startBroker": "function",
     "PROTOCOL_VERSION": "number",
 }
