@@ -4,8 +4,8 @@
  * Owns nothing but their names.
  */
 
+import { Counter32, Counter64, Progress } from "./counters.mjs";
 import { Flag, Lock, Semaphore } from "./locks.mjs";
-import { Counter32, Counter64, Progress } from "./values.mjs";
 
 export const PRIMITIVES = Object.freeze({
   Lock,

@@ -31,7 +31,7 @@ _REMEMBERED: Final = 1_000
 
 known: Final[WeakValueDictionary[int, LocalPrimitive]] = WeakValueDictionary()
 """The primitives of this interpreter, by number."""
-_numbers: Final = itertools.count(1)
+_numbers: Final = itertools.count(2, 2)  # odd ones name what a page has made
 _granted: Final[deque[tuple[int, int]]] = deque(maxlen=_REMEMBERED)
 """Worker and ticket of the last waits that got what they wanted."""
 

@@ -70,7 +70,7 @@ class Followed(LocalPrimitive):
 
 
 class _LocalCounter(Followed):
-    """As ``Counter32`` and ``Counter64`` of ``js_shim/values.mjs``."""
+    """As ``Counter32`` and ``Counter64`` of ``js_shim/counters.mjs``."""
 
     OPERATIONS = frozenset({"add", "put", "compareExchange"})
     _BITS: ClassVar[int]
@@ -116,7 +116,7 @@ class LocalCounter64(_LocalCounter):
 
 
 class LocalProgress(Followed):
-    """As ``Progress`` of ``js_shim/values.mjs``."""
+    """As ``Progress`` of ``js_shim/counters.mjs``."""
 
     OPERATIONS = frozenset({"add", "put", "reset"})
 
