@@ -12,7 +12,9 @@ import { Broker, serveBroker } from "./broker.mjs";
 import { Channels } from "./channels.mjs";
 import { lent, Names, returned } from "./lending.mjs";
 import { checked, EVENTS, PROTOCOL_VERSION } from "./protocol.mjs";
+import { Doorbell } from "./ring.mjs";
 import { startThread } from "./thread.mjs";
+import { Twins } from "./twins.mjs";
 
 /** A Python exception, or the end of what should have answered. */
 export class PyworkersError extends Error {
@@ -134,10 +136,12 @@ export class Connection {
   /** @type {Arena | undefined} */
   #arena;
   #names = new Names();
-  /** Tells the hub of views of the arena that this page has dropped. */
-  #given = new FinalizationRegistry((/** @type {number} */ id) => {
+  #drop = (/** @type {number} */ id) => {
     if (!this.#over) this.port.postMessage({ kind: "drop", id });
-  });
+  };
+  /** Tells the hub of views of the arena that this page has dropped. */
+  #given = new FinalizationRegistry(this.#drop);
+  #twins = new Twins(this.#channels.get("pyworkers.twins"), this.#drop);
   /** @type {(assets: import("./assets.mjs").Assets) => void} */
   #loaded = () => {};
 
@@ -176,10 +180,12 @@ export class Connection {
     const sources = Object.fromEntries(await Promise.all(modules.map(fetchModule)));
     const ready = this.#promise(0);
     this.port.postMessage({ kind: "configure", size, packages, modules: sources, mode });
-    const { mode: chosen, reason, arena } = await ready;
+    const { mode: chosen, reason, arena, bell } = await ready;
     this.mode = chosen;
     this.reason = reason;
-    if (arena) this.#arena = new Arena(arena, PAGE, false);
+    if (!arena) return;
+    this.#arena = new Arena(arena, PAGE, false);
+    this.#twins.share(this.#arena, new Doorbell(bell));
   }
 
   /**
@@ -237,20 +243,22 @@ export class Connection {
    * @param {Transferable[]} transfer
    */
   #post(message, field, transfer) {
-    if (!this.#arena || !(field in message)) {
+    const arena = this.#arena;
+    if (!(field in message) || !(arena || this.#twins.isUsed)) {
       this.port.postMessage(message, transfer);
       return;
     }
-    const { value, memories, offsets } = lent(
+    const { value, beside, offsets } = lent(
       message[field],
-      this.#arena,
+      arena,
       this.#names,
+      this.#twins,
       field === "args",
     );
     try {
-      this.port.postMessage({ ...message, [field]: value, memories }, transfer);
+      this.port.postMessage({ ...message, [field]: value, ...beside }, transfer);
     } catch (error) {
-      for (const offset of offsets) this.#arena.free(offset);
+      for (const offset of offsets) arena?.free(offset);
       throw error;
     }
   }
@@ -266,6 +274,50 @@ export class Connection {
   sharedArray(shape, dtype = "float64") {
     const given = JSON.stringify([shape, dtype]);
     return this.exec(`__import__("pyworkers").SharedArray(*${given})`);
+  }
+
+  /**
+   * Makes a progress that Python and this page share: Python's `SharedProgress`.
+   * @param {number} [total] how much there is to do; absent where that is not known
+   * @returns {Promise<import("./twins.mjs").SharedProgress>} pass it to `run`, and look at it here
+   */
+  sharedProgress(total) {
+    return this.#shared("SharedProgress", total ?? null);
+  }
+
+  /**
+   * Makes what asks all to stop who were given it: Python's `SharedCancellation`.
+   * @returns {Promise<import("./twins.mjs").SharedCancellation>}
+   */
+  sharedCancellation() {
+    return this.#shared("SharedCancellation");
+  }
+
+  /**
+   * Makes an integer of 64 bits to which all can add: Python's `SharedCounter`.
+   * @param {number | bigint} [value] at first
+   * @returns {Promise<import("./twins.mjs").SharedCounter>}
+   */
+  sharedCounter(value = 0) {
+    return this.#shared("SharedCounter", BigInt(value));
+  }
+
+  /**
+   * Makes something that is true or not, for all: Python's `SharedFlag`.
+   * @returns {Promise<import("./twins.mjs").SharedFlag>}
+   */
+  sharedFlag() {
+    return this.#shared("SharedFlag");
+  }
+
+  /**
+   * @param {string} kind
+   * @param {any[]} args
+   * @returns {Promise<any>}
+   */
+  #shared(kind, ...args) {
+    const given = args.map((value) => (value === null ? "None" : String(value))).join();
+    return this.exec(`__import__("pyworkers.sync").sync.${kind}(${given})`);
   }
 
   /**
@@ -373,14 +425,14 @@ export class Connection {
     if (message.kind === "output") this.onOutput(message);
     else if (message.kind === "progress") this.#pending.get(message.id)?.onProgress?.(message);
     else if (CHANNELLED.includes(message.kind)) {
-      const payload = this.#returned(message.payload, message.memories);
+      const payload = this.#returned(message.payload, message);
       this.#channels.heard({ ...message, payload });
     } else if (message.kind === "event") this.#happened(message.event);
     else if (message.kind === "assets") this.#loaded(message.assets);
     else if (message.kind === "ready") this.#settle(0)?.resolve(message);
     else if (message.kind === "result") {
-      const { id, value, memories } = message;
-      this.#settle(id)?.resolve(this.#returned(value, memories));
+      const { id, value } = message;
+      this.#settle(id)?.resolve(this.#returned(value, message));
     } else {
       const { id, name, message: text, pythonTraceback } = message;
       const error = new PyworkersError(name, text, pythonTraceback);
@@ -392,18 +444,19 @@ export class Connection {
 
   /**
    * @param {any} value that Python sent
-   * @param {import("./lending.mjs").Named[]} [memories]
+   * @param {import("./lending.mjs").Beside} beside
    */
-  #returned(value, memories = []) {
-    if (!this.#arena) return value;
+  #returned(value, beside) {
+    if (!this.#arena && !beside.twins) return value;
     const given = (/** @type {any} */ view) => this.#given.register(view, view.byteOffset);
-    return returned(value, memories, this.#names, given);
+    return returned(value, beside, this.#names, this.#twins, given);
   }
 
   /** @param {string} reason */
   #end(reason) {
     if (this.#over) return;
     this.#over = new PyworkersError("ConnectionClosed", reason);
+    this.#twins.close();
     this.hub.terminate();
     this.broker.close();
     this.port.close();

@@ -9,6 +9,7 @@ import { Arena, arenaMemory, HUB } from "./arena.mjs";
 import { fetchAssets, inNode } from "./assets.mjs";
 import { Broker, RemoteBroker } from "./broker.mjs";
 import { Cells } from "./cells.mjs";
+import { Twin } from "./lending.mjs";
 import { PortLink } from "./port_link.mjs";
 import { PROTOCOL_VERSION } from "./protocol.mjs";
 import { bellMemory, canWaitAsync, channelMemory, Doorbell, isOpen } from "./ring.mjs";
@@ -160,6 +161,7 @@ export const shim = Object.freeze({
   detect,
   Hub,
   Cells,
+  Twin,
   startBroker,
   listenForStop,
   PROTOCOL_VERSION,

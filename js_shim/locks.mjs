@@ -146,21 +146,17 @@ export class Flag extends Waiting {
     return state === 1 ? DONE : NOT_YET;
   }
 
-  /**
-   * @param {0 | 1} value
-   * @returns {boolean} what it was
-   */
+  /** @param {number} value 0 or 1 */
   put(value) {
     const before = Atomics.exchange(this.words, this.at, value);
     if (before !== value) this.wake(Number.POSITIVE_INFINITY);
-    return before === 1;
+    return true;
   }
 
-  /** @returns {boolean} what it is now */
   toggle() {
-    const now = Atomics.xor(this.words, this.at, 1) ^ 1;
+    Atomics.xor(this.words, this.at, 1);
     this.wake(Number.POSITIVE_INFINITY);
-    return now === 1;
+    return true;
   }
 
   /** @returns {boolean} */

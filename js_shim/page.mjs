@@ -11,6 +11,13 @@ import { isolate, keepOffline } from "./service.mjs";
 
 export { Channel } from "./channels.mjs";
 export { Connection, PyworkersError } from "./connection.mjs";
+export { MessageChannelSync } from "./state.mjs";
+export {
+  SharedCancellation,
+  SharedCounter,
+  SharedFlag,
+  SharedProgress,
+} from "./twins.mjs";
 
 /**
  * What only pages can ask for; undefined leaves it as it is.

@@ -4,9 +4,19 @@
  * Owns nothing but their names.
  */
 
+import { Counter32, Counter64, Progress } from "./counters.mjs";
 import { Flag, Lock, Semaphore } from "./locks.mjs";
 
-const PRIMITIVES = Object.freeze({ Lock, RLock: Lock, Semaphore, Flag });
+export const PRIMITIVES = Object.freeze({
+  Lock,
+  RLock: Lock,
+  Semaphore,
+  Flag,
+  SharedFlag: Flag,
+  Counter32,
+  Counter64,
+  Progress,
+});
 
 /**
  * @param {import("./ring_link.mjs").RingLink} link of this thread

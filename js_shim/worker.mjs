@@ -190,14 +190,13 @@ async function runHub({ site, page, broker }, fatal) {
       /** @type {any} */ value,
       /** @type {any[]} */ transfer = [],
     ) => {
-      const memories = link && named(value, link.memories);
-      page.postMessage({ kind: "result", id, value, memories }, transfer);
+      page.postMessage({ kind: "result", id, value, ...named(value, link?.memories) }, transfer);
     };
     const toPage = {
       /** @param {any} message @param {any[]} [transfer] */
       postMessage(message, transfer = []) {
-        const memories = link && "payload" in message && named(message.payload, link.memories);
-        page.postMessage(memories ? { ...message, memories } : message, transfer);
+        const beside = "payload" in message ? named(message.payload, link?.memories) : {};
+        page.postMessage({ ...message, ...beside }, transfer);
       },
     };
     const { run, serve } = pyodide.pyimport("pyworkers._page").converse(toPage, reply);
@@ -206,14 +205,12 @@ async function runHub({ site, page, broker }, fatal) {
       try {
         const message = checked(data, FROM_PAGE);
         if (message.kind === "configure") link = serve(message);
-        else if ("payload" in message && link) {
-          const { payload, memories = [] } = message;
-          serve({ ...message, payload: received(payload, memories, link.arena) });
+        else if ("payload" in message) {
+          serve({ ...message, payload: received(message.payload, message, link?.arena) });
         } else if (message.kind !== "run") serve(message);
         else {
-          const { id, target, args, priority, timeout, memories = [] } = message;
-          const given = link ? received(args, memories, link.arena) : args;
-          run(id, target, given, priority, timeout);
+          const { id, target, args, priority, timeout } = message;
+          run(id, target, received(args, message, link?.arena), priority, timeout);
         }
       } catch (error) {
         if (isDead(pyodide)) return fatal(describe(error));

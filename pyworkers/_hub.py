@@ -248,6 +248,10 @@ class Hub:
         del self._handlers[peer]
         self._staff.terminate(peer)
 
+    def peers(self) -> set[int]:
+        """Returns the numbers of the workers that there are."""
+        return set(self._handlers)
+
     def pump(self, milliseconds: float) -> bool:
         """Handles what has arrived, and what is due.
 

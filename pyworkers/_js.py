@@ -296,8 +296,8 @@ def from_page(value: Any, shared: Callable[[Any], Any]) -> Any:
 
     Args:
         value: what the page sent.
-        shared: finds what a view of shared memory stands for, by a ``Shared`` of
-            ``js_shim/lending.mjs``.
+        shared: finds what a view of shared memory or a twin stands for, by a ``Shared`` or ``Twin``
+            of ``js_shim/lending.mjs``.
 
     Raises:
         TypeError: something in it is no plain data; the message names its type.
@@ -314,7 +314,7 @@ def _plain(value: Any, shared: Callable[[Any], Any]) -> Any:
     if not isinstance(value, JsProxy):
         return None if type(value).__name__ == "JsNull" else value
     kind = str(js.Object.prototype.toString.call(value))[len("[object ") : -1]
-    if kind == "Shared":
+    if kind in ("Shared", "Twin"):
         return shared(value)
     if kind == "ArrayBuffer":
         return js.Uint8Array.new(value).to_py()
@@ -329,7 +329,7 @@ def to_page(value: Any, shared: Callable[[Any], Any]) -> Any:
 
     Args:
         value: what the page shall get.
-        shared: returns the view of shared memory that a value is; None if it is none.
+        shared: returns what stands for a value that is no plain data; None if nothing does.
 
     Raises:
         TypeError: something in it is no plain data; the message names its type.
@@ -363,6 +363,16 @@ def _with_arrays(value: Any, shared: Callable[[Any], Any]) -> Any:
     return array
 
 
+def twin(id: int, kind: str, state: list[Any]) -> Any:
+    """Returns what a page makes a twin of an object from, by ``js_shim/twins.mjs``."""
+    return _shim().Twin.new(id, kind, to_js(state))
+
+
+def abort_controller() -> Any:
+    """Returns a new AbortController."""
+    return js.AbortController.new()
+
+
 def buffers_of(value: Any) -> list[Any]:
     """Returns the ArrayBuffers of the typed arrays in a converted value, to be transferred."""
     if not isinstance(value, JsProxy):
@@ -372,6 +382,30 @@ def buffers_of(value: Any) -> list[Any]:
     if js.Array.isArray(value):
         return [buffer for item in value for buffer in buffers_of(item)]
     return [buffer for item in js.Object.values(value) for buffer in buffers_of(item)]
+
+
+def listen(port: Any, heard: Callable[[str, Any], object]) -> Callable[[], None]:
+    """Has a function called with kind and entries of each message of a port.
+
+    Returns:
+        What ends it.
+    """
+
+    def own(event: Any) -> None:
+        kind = getattr(event.data, "kind", None)
+        entries = getattr(event.data, "entries", None)
+        if kind in ("hello", "entries") and entries is not None:
+            heard(kind, from_page(entries, lambda _: None))
+
+    listener = create_proxy(own)
+    port.addEventListener("message", listener)
+    port.start()
+
+    def end() -> None:
+        port.removeEventListener("message", listener)
+        listener.destroy()
+
+    return end
 
 
 def post(port: Any, kind: str, **fields: Any) -> None:

@@ -1,14 +1,15 @@
-"""A hub's side of what a page shares with it: typed arrays over shared memory.
+"""A hub's side of what a page shares with it: typed arrays over shared memory, and twins.
 
 Owns what a view of shared memory stands for, in either direction: one of the arena, what the page
-has copied there or an array of Python's; one of other memory, an array that the page has made.
-Knows nothing of messages.
+has copied there or an array of Python's; one of other memory, an array that the page has made. And
+which objects the page has twins of. Knows nothing of messages.
 """
 
+from abc import abstractmethod
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
-from pyworkers import _codec, _store
+from pyworkers import _codec, _js, _store
 from pyworkers._arena import SharedArena, is_beside
 from pyworkers._shared_array import SIZES, SharedArray, attach
 from pyworkers._store import ArenaStore, Block
@@ -47,8 +48,59 @@ def _load(mode: str, id: int, count: int, code: str) -> memoryview:
     return _codec.view(store.arena.read(id, 0, size, False), code, (count,))
 
 
-class PageMemory:
-    """What a page and this hub share.
+class Twinned(_codec.Handle):
+    """What a page sees by an object of its own."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def twin(self) -> tuple[str, list[Any]]:
+        """Returns what ``js_shim/twins.mjs`` makes of it, and its state, unless memory is shared.
+
+        The state is the number of its changes, and its values.
+        """
+
+
+class PageTwins:
+    """What a page was given and has not dropped."""
+
+    def __init__(self) -> None:
+        self._given: dict[int, tuple[_codec.Handle, int]] = {}
+
+    def found(self, view: Any) -> Any:
+        """Returns what something that came from the page stands for.
+
+        Args:
+            view: a ``Shared`` or ``Twin`` of ``js_shim/lending.mjs``.
+
+        Raises:
+            ValueError: it stands for nothing, or for a part of an array only.
+        """
+        given = self._given.get(view.id)
+        if given is None:
+            raise ValueError(f"nothing with number {view.id} was given to the page")
+        return given[0]
+
+    def view(self, value: Any) -> Any:
+        """Returns what stands for a value in what the page is sent; None for plain data."""
+        if not isinstance(value, Twinned):
+            return None
+        self._give(value)
+        return _js.twin(value.id, *value.twin())
+
+    def _give(self, value: _codec.Handle) -> None:
+        _, times = self._given.get(value.id, (value, 0))
+        self._given[value.id] = value, times + 1
+
+    def drop(self, id: int) -> None:
+        """Notes that the page has dropped what it was given once."""
+        value, times = self._given.pop(id)
+        if times > 1:
+            self._given[id] = value, times - 1
+
+
+class PageMemory(PageTwins):
+    """The same where memory is shared.
 
     Args:
         mode: of the hub.
@@ -57,22 +109,16 @@ class PageMemory:
     """
 
     def __init__(self, mode: str, store: ArenaStore, arena: SharedArena) -> None:
+        super().__init__()
         self._mode = mode
         self._store = store
         self._arena = arena
-        self._given: dict[int, tuple[SharedArray, int]] = {}
         self._lent: WeakValueDictionary[int, Lent] = WeakValueDictionary()
         self._named: WeakValueDictionary[int, Block] = WeakValueDictionary()
 
-    def found(self, view: Any) -> Lent | SharedArray:
-        """Returns what a view that came from the page stands for.
-
-        Args:
-            view: a ``Shared`` of ``js_shim/lending.mjs``.
-
-        Raises:
-            ValueError: it is a part of an array only.
-        """
+    def found(self, view: Any) -> Any:
+        if view.isTwin:
+            return super().found(view)
         offset, count, code, name = view.offset, view.count, view.code, view.name
         if name:
             block = self._named.get(name)
@@ -82,11 +128,11 @@ class PageMemory:
         return self._found_in_arena(offset, count, code)
 
     def _found_in_arena(self, offset: int, count: int, code: str) -> Lent | SharedArray:
-        given = self._given.get(offset)
-        if given is not None:
-            if given[0].size != count:
+        if offset in self._given:
+            array = self._given[offset][0]
+            if not isinstance(array, SharedArray) or array.size != count:
                 raise ValueError("a part of a shared array cannot be passed: pass all of it")
-            return given[0]
+            return array
         if offset in self._lent:
             return self._lent[offset]
         try:
@@ -99,17 +145,8 @@ class PageMemory:
         return lent
 
     def view(self, value: Any) -> Any:
-        """Returns the view by which the page sees a shared array; None for anything else."""
         if not isinstance(value, SharedArray):
-            return None
-        if is_beside(value.id):  # the page's own
-            return value.page_view()
-        _, times = self._given.get(value.id, (value, 0))
-        self._given[value.id] = value, times + 1
+            return super().view(value)
+        if not is_beside(value.id):  # the page's own
+            self._give(value)
         return value.page_view()
-
-    def drop(self, offset: int) -> None:
-        """Notes that the page has dropped a view that it was given."""
-        array, times = self._given.pop(offset)
-        if times > 1:
-            self._given[offset] = array, times - 1

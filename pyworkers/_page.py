@@ -27,7 +27,7 @@ from pyworkers._env import capabilities, set_default_mode
 from pyworkers._events import Event, EventKind
 from pyworkers._futures import Future
 from pyworkers._hub import hub_for
-from pyworkers._lending import PageMemory
+from pyworkers._lending import PageMemory, PageTwins
 from pyworkers._page_messages import PageMessages
 from pyworkers._policies import DEFAULT_PRIORITY
 from pyworkers._pool import WorkerPool
@@ -100,7 +100,7 @@ class Page:
         self._reply = reply
         self._pool_options: dict[str, Any] = {}
         self._pool: WorkerPool | None = None
-        self._memory: PageMemory | None = None
+        self._memory = PageTwins()
         self._futures: dict[int, Future[Any]] = {}
         self._background: set[asyncio.Task[None]] = set()
         self._subscriptions: dict[EventKind, Callable[[], None]] = {}
@@ -150,21 +150,20 @@ class Page:
         if isinstance(store, ArenaStore) and isinstance(store.arena, SharedArena):
             self._memory = PageMemory(mode, store, store.arena)
             link = store.arena.link
-            _js.post(self._port, "ready", mode=mode, reason=reason, arena=link.arena.memory)
+            shared = {"arena": link.arena.memory, "bell": link.hub}
+            _js.post(self._port, "ready", mode=mode, reason=reason, **shared)
             return link
         _js.post(self._port, "ready", mode=mode, reason=reason)
         return None
 
     def _drop(self, message: Any) -> None:
-        if self._memory is not None:
-            self._memory.drop(message.id)
+        self._memory.drop(message.id)
 
     def _shared(self, view: Any) -> Any:
-        assert self._memory is not None  # the shim finds such views only where memory is shared
         return self._memory.found(view)
 
     def _view(self, value: Any) -> Any:
-        return None if self._memory is None else self._memory.view(value)
+        return self._memory.view(value)
 
     def run(
         self, id: int, target: str, args: Any, priority: int | str | None, timeout: float | None

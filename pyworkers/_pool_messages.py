@@ -32,6 +32,15 @@ class PoolChannel(Channel):
         super().__init__(name, messages.messenger)
         self._messages = messages
 
+    def workers(self) -> list[int]:
+        """Returns the numbers of the workers that there are now.
+
+        Raises:
+            RuntimeError: the pool is shut down.
+            BrokenWorkerPool: the pool is broken.
+        """
+        return self._messages.workers()
+
     def post(self, kind: str, payload: Any = None, *, worker: int | None = None) -> None:
         """Sends a message, and does not wait.
 

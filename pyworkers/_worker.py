@@ -255,6 +255,16 @@ class Worker:
                 self._retained.add(id)
                 self.link.send(self.peer, Kind.RETAIN, id, b"")
 
+    @property
+    def mode(self) -> str:
+        """Of its pool."""
+        return next(mode for mode, store in stores.items() if store is self._store)
+
+    def retain(self) -> None:
+        """Tells the hub now what this worker uses, and not at the end of its task."""
+        with self.interruptions.held_off():
+            self._hold(0, ())
+
     def _release(self) -> None:
         """Tells the hub what this worker does not use any more, behind the end of a task."""
         store = self._arena_store

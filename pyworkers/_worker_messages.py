@@ -159,6 +159,13 @@ class WorkerMessages(Pickled):
         if self.messenger.requests:
             self._soon(self._look)
 
+    def look(self) -> None:
+        """Handles the answers that have arrived, in the middle of a plain function."""
+        for index, frame in enumerate(self._frames):  # their payloads die with the next receive
+            self._frames[index] = _owned(frame)
+        with self.undisturbed():
+            self._look()
+
     def _look(self) -> None:
         if self._take_answers(0.0):
             self._settle()

@@ -7,6 +7,7 @@ from bench.figures.big_argument import FIGURE as big_argument
 from bench.figures.call_awaited import FIGURE as call_awaited
 from bench.figures.call_blocking import FIGURE as call_blocking
 from bench.figures.call_page import FIGURE as call_page
+from bench.figures.counter import FIGURE as counter
 from bench.figures.cpu_scaling import FIGURE as cpu_scaling
 from bench.figures.first_visit import FIGURE as first_visit
 from bench.figures.fork import FIGURE as fork
@@ -34,6 +35,7 @@ FIGURES: Final[dict[str, Figure]] = {
         messages,
         big_argument,
         shared_object,
+        counter,
         cpu_scaling,
         page_frames,
         start,

@@ -17,6 +17,7 @@ from weakref import WeakValueDictionary
 
 from pyworkers._answers import SERVICES, Message
 from pyworkers._env import Mode
+from pyworkers._futures import Future
 from pyworkers._hub import hub_for
 from pyworkers._messages import DirectChannel
 from pyworkers._store import stores
@@ -30,7 +31,7 @@ _REMEMBERED: Final = 1_000
 
 known: Final[WeakValueDictionary[int, LocalPrimitive]] = WeakValueDictionary()
 """The primitives of this interpreter, by number."""
-_numbers: Final = itertools.count(1)
+_numbers: Final = itertools.count(2, 2)  # odd ones name what a page has made
 _granted: Final[deque[tuple[int, int]]] = deque(maxlen=_REMEMBERED)
 """Worker and ticket of the last waits that got what they wanted."""
 
@@ -155,12 +156,14 @@ class HostedCore:
         return True
 
     def ask(self, operation: str, *arguments: Any) -> Any:
-        payload = (self._number, operation, arguments)
-        return self._channel.request("ask", payload, timeout=None).result()
+        return self.asked(operation, *arguments).result()
 
     async def ask_async(self, operation: str, *arguments: Any) -> Any:
-        payload = (self._number, operation, arguments)
-        return await self._channel.request("ask", payload, timeout=None)
+        return await self.asked(operation, *arguments)
+
+    def asked(self, operation: str, *arguments: Any) -> Future[Any]:
+        """Asks the hub; the answer is the future's."""
+        return self._channel.request("ask", (self._number, operation, arguments), timeout=None)
 
     def wait(self, timeout: float | None) -> int:
         channel, ticket = self._channel, next(self._tickets)

@@ -4,7 +4,7 @@ Owns where a primitive lives in each mode, and how it is found again in a worker
 what it does.
 """
 
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 from pyworkers._arena import SharedArena
 from pyworkers._codec import Handle
@@ -19,6 +19,7 @@ from pyworkers.sync._hosted import HostedCore
 from pyworkers.sync._local import KINDS, LocalCore
 
 _HUB = 0
+_P = TypeVar("_P", bound="Primitive")
 
 
 class Primitive(Handle):
@@ -74,6 +75,13 @@ class Primitive(Handle):
         hub = hub_for("shared") if current_worker() is None else None
         self._mode, self._block = mode, block
         self._core = SharedCore(store.arena, self._KIND, block.id, hub)
+
+    def sharing(self, kind: type[_P]) -> _P:
+        """Returns the same, as one of another class, which may offer less."""
+        other = kind.__new__(kind)
+        other._mode, other._block, other._core = self._mode, self._block, self._core
+        other._set_up()
+        return other
 
     def _set_up(self) -> None:
         """Looks up what is often needed of the core."""

@@ -13,6 +13,7 @@ from tests.markdown import ROOT, Block, blocks, commands, named
 
 README = ROOT / "README.md"
 GUIDE = ROOT / "docs" / "guide.md"
+SYNC_VALUES = ROOT / "docs" / "sync-values.md"
 JAVASCRIPT = ROOT / "docs" / "javascript.md"
 MODULES = [b.name for b in blocks(JAVASCRIPT, "javascript") if not b.name.startswith("node")]
 
@@ -116,10 +117,11 @@ await run_source(source, filename, sys.modules["__main__"].__dict__)
 """
 
 
-def test_the_guide_runs_from_top_to_bottom(fresh_hub: PageHub | NodeHub) -> None:
-    """B-06 X-01 X-07: in one interpreter, and prints what it says."""
+@pytest.mark.parametrize("document", [GUIDE, SYNC_VALUES], ids=lambda path: path.stem)
+def test_the_guide_runs_from_top_to_bottom(fresh_hub: PageHub | NodeHub, document: Path) -> None:
+    """B-06 B-12 B-13 B-14 X-01 X-07: in one interpreter, and prints what it says."""
     printed = ""
-    for block in blocks(GUIDE, "python"):
+    for block in blocks(document, "python"):
         try:
             fresh_hub.run(AS_CELL, source=block.text, filename=f"<{block}>")
         except HubError as error:

@@ -17,6 +17,7 @@ OFFERED = {
     "detect": "function",
     "Hub": "function",
     "Cells": "function",
+    "Twin": "function",
     "startBroker": "function",
     "listenForStop": "function",
     "PROTOCOL_VERSION": "number",

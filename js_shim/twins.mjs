@@ -1,0 +1,524 @@
+/**
+ * Objects of Python that a page can look at and change: progress, cancellation, counter and flag.
+ *
+ * Owns what a page sees of them, and how it follows them. Where memory is shared, a twin reads and
+ * writes the same words as Python does: that costs no message, so it can be done in each frame.
+ * Elsewhere it has a copy of the state, which the hub sends anew as soon as it has changed; what
+ * this page changes is in the copy at once, and is posted.
+ */
+
+import { PRIMITIVES } from "./sync.mjs";
+
+/** Waits are looked after so often, for what has ended them. */
+const SLICE_MS = 1_000;
+
+/**
+ * What a twin needs of that which it is the twin of.
+ * @typedef {object} Core
+ * @property {(operation: string, ...args: any[]) => void} tell changes it
+ * @property {(operation: string, ...args: any[]) => Promise<any>} ask changes it, and returns what
+ *   Python does
+ * @property {() => any[]} values
+ * @property {() => Promise<void>} refresh
+ * @property {(active: () => boolean, tell: () => void) => void} follow calls after each change, as
+ *   long as that is active
+ */
+
+/** @type {Readonly<Record<string, (words: any) => any[]>>} */
+const READ = Object.freeze({
+  Counter32: (words) => [words.get()],
+  Counter64: (words) => [words.get()],
+  Flag: (words) => [Number(words.isSet())],
+  Progress: (words) => words.state().slice(1),
+});
+
+/** @implements {Core} */
+class Shared {
+  /**
+   * @param {any} words of the shim's primitive
+   * @param {string} kind
+   * @param {AbortSignal} over aborted when nothing is to be followed any more
+   */
+  constructor(words, kind, over) {
+    this.words = words;
+    this.kind = kind;
+    this.over = over;
+  }
+
+  /**
+   * @param {string} operation
+   * @param {any[]} args
+   */
+  tell(operation, ...args) {
+    this.words[operation](...args);
+  }
+
+  /**
+   * @param {string} operation
+   * @param {any[]} args
+   */
+  async ask(operation, ...args) {
+    return this.words[operation](...args);
+  }
+
+  values() {
+    return /** @type {(words: any) => any[]} */ (READ[this.kind])(this.words);
+  }
+
+  async refresh() {}
+
+  /**
+   * @param {() => boolean} active
+   * @param {() => void} tell
+   */
+  async follow(active, tell) {
+    const { words } = this;
+    words.enter();
+    try {
+      let known = words.load(0);
+      while (active() && !this.over.aborted) {
+        words.seen = known;
+        await words.changed(SLICE_MS);
+        if (words.load(0) === known) continue;
+        known = words.load(0);
+        if (active()) tell();
+      }
+    } finally {
+      words.leave();
+    }
+  }
+}
+
+const wrapped = (/** @type {number} */ bits) => (/** @type {bigint} */ value) => {
+  const number = BigInt.asIntN(bits, value);
+  return Number.isSafeInteger(Number(number)) ? Number(number) : number;
+};
+
+/**
+ * @param {(value: bigint) => number | bigint} fit
+ * @returns {Record<string, (values: any[], ...args: any[]) => any[]>}
+ */
+const counting = (fit) => ({
+  add: ([value, ...rest], n) => [fit(BigInt(value) + BigInt(n)), ...rest],
+  put: ([, ...rest], value) => [fit(BigInt(value)), ...rest],
+});
+
+/**
+ * What operations do to the copy of a state.
+ * @type {Readonly<Record<string, Record<string, (values: any[], ...args: any[]) => any[]>>>}
+ */
+const CHANGES = Object.freeze({
+  Counter32: counting(wrapped(32)),
+  Counter64: counting(wrapped(64)),
+  Flag: { put: (_, value) => [value], toggle: ([value]) => [1 - value] },
+  Progress: { ...counting(wrapped(64)), reset: (_, total) => [0, total] },
+});
+
+/** @implements {Core} */
+class Remote {
+  /** @type {{operation: string, args: any[]}[]} changes of this page that the hub has not told of */
+  #own = [];
+  /** @type {Set<() => void>} */
+  #followers = new Set();
+  #gone = new AbortController();
+
+  /**
+   * @param {import("./channels.mjs").Channel} channel
+   * @param {number} id
+   * @param {string} kind
+   * @param {any[]} state number of changes, and values
+   */
+  constructor(channel, id, kind, state) {
+    this.channel = channel;
+    this.id = id;
+    this.kind = kind;
+    this.state = state;
+  }
+
+  /**
+   * @param {string} operation
+   * @param {any[]} args
+   */
+  tell(operation, ...args) {
+    const change = { operation, args };
+    this.#own.push(change);
+    const payload = [this.id, operation, args];
+    this.channel
+      .request("tell", payload, { timeout: null })
+      .catch((error) => console.error(error))
+      .then((state) => {
+        // What the hub says of it comes before anything that it says of later changes.
+        this.#own.splice(this.#own.indexOf(change), 1);
+        if (state) this.heard(state);
+      });
+    this.#changed();
+  }
+
+  /**
+   * @param {string} operation
+   * @param {any[]} args
+   */
+  ask(operation, ...args) {
+    return this.channel.request("ask", [this.id, operation, args], { timeout: null });
+  }
+
+  values() {
+    const changes = /** @type {any} */ (CHANGES[this.kind]);
+    return this.#own.reduce(
+      (values, { operation, args }) => changes[operation](values, ...args),
+      this.state.slice(1),
+    );
+  }
+
+  async refresh() {
+    this.heard(await this.channel.request("changed", [this.id, -1], { timeout: null }));
+  }
+
+  /** @param {any[]} state as the hub tells it */
+  heard(state) {
+    if (state[0] <= this.state[0]) return;
+    this.state = state;
+    this.#changed();
+  }
+
+  #changed() {
+    for (const tell of [...this.#followers]) tell();
+  }
+
+  /**
+   * @param {() => boolean} active
+   * @param {() => void} tell
+   */
+  follow(active, tell) {
+    const own = () => {
+      if (active()) tell();
+      else this.#followers.delete(own);
+    };
+    this.#followers.add(own);
+  }
+
+  /** Begins to hear of changes, until the twin is gone, or the connection. */
+  listen() {
+    return listen(new WeakRef(this), this.channel, this.id, this.#gone);
+  }
+}
+
+/**
+ * Knows of the copy only what the garbage collector may forget.
+ * @param {WeakRef<Remote>} ref
+ * @param {import("./channels.mjs").Channel} channel
+ * @param {number} id
+ * @param {AbortController} gone
+ */
+function listen(ref, channel, id, gone) {
+  const { signal } = gone;
+  const next = async () => {
+    for (;;) {
+      const known = ref.deref()?.state[0];
+      if (known === undefined) return;
+      const state = await channel.request("changed", [id, known], { timeout: null, signal });
+      ref.deref()?.heard(state);
+    }
+  };
+  next().catch(() => {}); // the twin is gone, or the connection, which tells all who wait
+  return () => gone.abort();
+}
+
+/** @type {WeakMap<object, Core>} */
+const cores = new WeakMap();
+/** @type {WeakMap<object, number>} */
+const ids = new WeakMap();
+
+/** What a page has of an object of Python; pass it to `run`, or on a channel, and Python gets that. */
+class Twin {
+  /** @param {Core} core */
+  constructor(core) {
+    cores.set(this, core);
+  }
+
+  /** @returns {Core} */
+  get core() {
+    return /** @type {Core} */ (cores.get(this));
+  }
+
+  /**
+   * Waits until this page knows all that has happened by now, such as what a task did whose result
+   * has come. Where memory is shared, it always does.
+   * @returns {Promise<void>}
+   */
+  refresh() {
+    return this.core.refresh();
+  }
+
+  /**
+   * Has a function called after changes, with the last state; changes that come faster than it is
+   * called are told by one call.
+   * @param {() => void} tell
+   * @returns {() => void} what ends it
+   */
+  follow(tell) {
+    let active = true;
+    this.core.follow(() => active, tell);
+    return () => {
+      active = false;
+    };
+  }
+}
+
+/** How much is done, of how much: Python's `SharedProgress`. */
+export class SharedProgress extends Twin {
+  /** @returns {number} how much is done */
+  get() {
+    return this.core.values()[0];
+  }
+
+  /** How much there is to do; undefined where that is not known. @returns {number | undefined} */
+  get total() {
+    const total = this.core.values()[1];
+    return total === -1 ? undefined : total;
+  }
+
+  /** How much of the total is done, 0 to 100; undefined where that is not known. */
+  get percent() {
+    const [done, total] = this.core.values();
+    if (total === -1) return undefined;
+    return total === 0 ? 100 : Math.min(Math.max((100 * Number(done)) / Number(total), 0), 100);
+  }
+
+  /** @param {number} [n] how much more is done */
+  increment(n = 1) {
+    this.core.tell("add", integer(n));
+  }
+
+  /** @param {number} done how much is done */
+  set(done) {
+    this.core.tell("put", integer(done));
+  }
+
+  /**
+   * Begins anew, with nothing done.
+   * @param {number} [total] how much there is to do now; absent where that is not known
+   */
+  reset(total) {
+    this.core.tell("reset", total === undefined ? -1 : integer(total));
+  }
+
+  /**
+   * Has a function called now and after changes; those that come faster are told by one call. To
+   * draw, look at it in each frame instead.
+   * @param {(done: number, total: number | undefined) => void} listener
+   * @returns {() => void} what ends it
+   */
+  subscribe(listener) {
+    listener(this.get(), this.total);
+    return this.follow(() => listener(this.get(), this.total));
+  }
+}
+
+/** What asks all to stop who were given it: Python's `SharedCancellation`. */
+export class SharedCancellation extends Twin {
+  #controller = new AbortController();
+  #isFollowed = false;
+
+  /** Asks them; for good. */
+  cancel() {
+    this.core.tell("put", 1);
+    this.#abort();
+  }
+
+  /** Whether somebody has. */
+  get cancelled() {
+    return this.core.values()[0] === 1;
+  }
+
+  /** A signal that is aborted then. */
+  get signal() {
+    if (this.cancelled) this.#abort();
+    else if (!this.#isFollowed) {
+      this.#isFollowed = true;
+      const { signal } = this.#controller;
+      this.core.follow(
+        () => !signal.aborted,
+        () => this.cancelled && this.#abort(),
+      );
+      if (this.cancelled) this.#abort(); // between the two
+    }
+    return this.#controller.signal;
+  }
+
+  #abort() {
+    this.#controller.abort();
+  }
+
+  /**
+   * Has a function called once it is cancelled, at once if it is.
+   * @param {() => void} listener
+   * @returns {() => void} what ends it
+   */
+  subscribe(listener) {
+    const { signal } = this;
+    if (signal.aborted) listener();
+    signal.addEventListener("abort", listener, { once: true });
+    return () => signal.removeEventListener("abort", listener);
+  }
+}
+
+/** An integer to which all can add: Python's `SharedCounter`. */
+export class SharedCounter extends Twin {
+  /** @returns {number | bigint} its value; a number, where one can hold it */
+  get() {
+    return this.core.values()[0];
+  }
+
+  /** @param {number | bigint} [n] */
+  add(n = 1) {
+    this.core.tell("add", integer(n));
+  }
+
+  /** @param {number | bigint} [n] */
+  subtract(n = 1) {
+    this.core.tell("add", integer(-n));
+  }
+
+  /** @param {number | bigint} value */
+  set(value) {
+    this.core.tell("put", integer(value));
+  }
+
+  /**
+   * Sets it if it is what is expected.
+   * @param {number | bigint} expected
+   * @param {number | bigint} value
+   * @returns {Promise<number | bigint>} what it was before: it was set if that is `expected`
+   */
+  compareAndSwap(expected, value) {
+    return this.core.ask("compareExchange", integer(expected), integer(value));
+  }
+}
+
+/** Something that is true or not: Python's `SharedFlag`. */
+export class SharedFlag extends Twin {
+  set() {
+    this.core.tell("put", 1);
+  }
+
+  clear() {
+    this.core.tell("put", 0);
+  }
+
+  toggle() {
+    this.core.tell("toggle");
+  }
+
+  /** @returns {boolean} whether it is set */
+  isSet() {
+    return this.core.values()[0] === 1;
+  }
+
+  /** @returns {Promise<void>} when it is set */
+  wait() {
+    return new Promise((resolve) => {
+      const look = () => {
+        if (!this.isSet()) return;
+        end();
+        resolve();
+      };
+      const end = this.follow(look);
+      look();
+    });
+  }
+}
+
+/**
+ * @param {number | bigint} value
+ * @throws {TypeError} it is no integer
+ */
+function integer(value) {
+  if (typeof value === "bigint" || Number.isSafeInteger(value)) return value;
+  throw new TypeError(`an integer is needed, not ${value}`);
+}
+
+/** By what Python says of them: class, and name of the words. */
+const KINDS = Object.freeze({
+  Progress: [SharedProgress, "Progress"],
+  Cancellation: [SharedCancellation, "Flag"],
+  Counter32: [SharedCounter, "Counter32"],
+  Counter64: [SharedCounter, "Counter64"],
+  Flag: [SharedFlag, "Flag"],
+});
+
+/** The twins of one connection. */
+export class Twins {
+  /** Whether there ever was one: nobody need look for them before. */
+  isUsed = false;
+  /** @type {((kind: string, id: number) => Core) | undefined} */
+  #words;
+  /** @type {Map<number, WeakRef<Twin>>} */
+  #known = new Map();
+  #over = new AbortController();
+  #dropped;
+  #channel;
+  #drop;
+
+  /**
+   * @param {import("./channels.mjs").Channel} channel to the hub
+   * @param {(id: number) => void} drop tells the hub that the page has dropped one
+   */
+  constructor(channel, drop) {
+    channel.maxPending = Number.POSITIVE_INFINITY;
+    this.#channel = channel;
+    this.#drop = drop;
+    this.#dropped = new FinalizationRegistry(
+      (/** @type {{id: number, end: () => void}} */ told) => {
+        if (!this.#known.get(told.id)?.deref()) this.#known.delete(told.id);
+        told.end();
+        drop(told.id);
+      },
+    );
+  }
+
+  /**
+   * From now on they read and write shared memory.
+   * @param {import("./arena.mjs").Arena} arena
+   * @param {import("./ring.mjs").Doorbell} bell of the hub
+   */
+  share(arena, bell) {
+    this.#words = (kind, id) => {
+      const Words = /** @type {any} */ (PRIMITIVES)[kind];
+      return new Shared(new Words(arena, id, bell), kind, this.#over.signal);
+    };
+  }
+
+  /** Follows nothing any more. */
+  close() {
+    this.#over.abort();
+  }
+
+  /**
+   * @param {{id: number, kind: keyof typeof KINDS, state: any[]}} told by Python
+   * @returns {Twin} the one there is, or a new one
+   */
+  of({ id, kind, state }) {
+    this.isUsed = true;
+    const known = this.#known.get(id)?.deref();
+    if (known) {
+      this.#drop(id); // it was given twice, and there is one
+      return known;
+    }
+    const [Type, words] = /** @type {[any, string]} */ (KINDS[kind]);
+    const remote = this.#words ? undefined : new Remote(this.#channel, id, words, state);
+    const twin = new Type(remote ?? this.#words?.(words, id));
+    ids.set(twin, id);
+    this.#known.set(id, new WeakRef(twin));
+    this.#dropped.register(twin, { id, end: remote?.listen() ?? (() => {}) });
+    return twin;
+  }
+
+  /**
+   * @param {any} value
+   * @returns {number | undefined} by which Python knows it; undefined if it is no twin
+   */
+  idOf(value) {
+    return ids.get(value);
+  }
+}
