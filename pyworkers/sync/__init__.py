@@ -2,7 +2,11 @@
 
 The layers, each of which imports only from those below it::
 
-    _locks                 what users see
+    _context               all of it, by the names of multiprocessing
+    _pool                  what Pool is, over a WorkerPool
+    _process               processes
+    _children              their workers
+    _locks                 what is taken and given back
     _primitive             a handle that travels, and where its core is found
     _hosted                of a hub without shared memory, by messages
     _local                 in the memory of one interpreter
@@ -18,13 +22,29 @@ from pyworkers.sync._locks import (
     Semaphore,
     SemaphoreStatistics,
 )
+from pyworkers.sync._process import (
+    ParentProcess,
+    Process,
+    active_children,
+    current_process,
+    parent_process,
+    wait,
+    wait_async,
+)
 
 __all__ = [
     "BoundedSemaphore",
     "Event",
     "Lock",
     "LockStatistics",
+    "ParentProcess",
+    "Process",
     "RLock",
     "Semaphore",
     "SemaphoreStatistics",
+    "active_children",
+    "current_process",
+    "parent_process",
+    "wait",
+    "wait_async",
 ]
