@@ -13,6 +13,7 @@ The layers, each of which imports only from those below it::
     _core                  in shared memory; what all three offer
 """
 
+from pyworkers.sync._context import Context, get_context
 from pyworkers.sync._locks import (
     BoundedSemaphore,
     Event,
@@ -22,6 +23,7 @@ from pyworkers.sync._locks import (
     Semaphore,
     SemaphoreStatistics,
 )
+from pyworkers.sync._pool import AsyncResult, IMapIterator, Pool
 from pyworkers.sync._process import (
     ParentProcess,
     Process,
@@ -33,17 +35,22 @@ from pyworkers.sync._process import (
 )
 
 __all__ = [
+    "AsyncResult",
     "BoundedSemaphore",
+    "Context",
     "Event",
+    "IMapIterator",
     "Lock",
     "LockStatistics",
     "ParentProcess",
+    "Pool",
     "Process",
     "RLock",
     "Semaphore",
     "SemaphoreStatistics",
     "active_children",
     "current_process",
+    "get_context",
     "parent_process",
     "wait",
     "wait_async",

@@ -68,6 +68,14 @@ class Child(Protocol):
         """Ends it at once, whatever it does; nothing if it is over."""
 
 
+def look(hub: Hub, is_done: Callable[[], bool]) -> bool:
+    """Takes in what has arrived, where the thread may wait for it; returns whether it is done."""
+    if not is_done() and hub.link.can_block:
+        with suppress(ModeError):  # workers cannot even start before the event loop turns
+            hub.wait(is_done, 0.0)
+    return is_done()
+
+
 class OwnChild:
     """A process of this hub.
 
@@ -97,9 +105,8 @@ class OwnChild:
 
     def look(self) -> None:
         hub = self._run.hub
-        if isinstance(hub, Hub) and hub.link.can_block:
-            with suppress(ModeError):  # workers cannot even start before the event loop turns
-                hub.wait(self.ended.done, 0.0)
+        assert isinstance(hub, Hub)
+        look(hub, self.ended.done)
 
     def signal(self, number: int) -> None:
         if not self._run.done():

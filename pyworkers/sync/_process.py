@@ -56,7 +56,7 @@ class Process:
         daemon: bool | None = None,
     ) -> None:
         if group is not None:
-            raise ValueError("group must be None")
+            raise AssertionError("group argument must be None for now")
         parent = current_process()
         self._parent: Process | None = parent
         self._identity: tuple[int, ...] = (*parent._identity, next(parent._numbers))
@@ -117,7 +117,7 @@ class Process:
         """
         ended = self._started().ended
         if not ended.done():
-            _wait(lambda: ended.hub.wait(ended.done, timeout), "await process.join_async()")
+            blocking(lambda: ended.hub.wait(ended.done, timeout), "await process.join_async()")
 
     async def join_async(self, timeout: float | None = None) -> None:
         """Like ``join``, without blocking."""
@@ -316,7 +316,7 @@ def wait(sentinels: Iterable[Future[Any]], timeout: float | None = None) -> list
     """
     futures = list(sentinels)
     if not any(future.done() for future in futures):
-        _wait(
+        blocking(
             lambda: wait_for_futures(futures, timeout, FIRST_COMPLETED), "await sync.wait_async()"
         )
     return [future for future in futures if future.done()]
@@ -341,12 +341,16 @@ async def wait_async(
     return [future for future in futures if future.done()]
 
 
-def _wait(wait: Callable[[], object], instead: str) -> None:
+def blocking(wait: Callable[[], object], instead: str) -> None:
+    """Waits; where that is not possible, says what to do.
+
+    Raises:
+        ModeError: this thread cannot wait.
+    """
     try:
         wait()
     except ModeError as error:
-        text = f"this thread cannot block until a process is over: use `{instead}`"
-        raise ModeError(text) from error
+        raise ModeError(f"this thread cannot block here and now: use `{instead}`") from error
 
 
 def main(process: Process, parent: Parent) -> int | Coroutine[Any, Any, int]:
