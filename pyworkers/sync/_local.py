@@ -186,14 +186,12 @@ class LocalFlag(LocalPrimitive):
         return DONE if self._value else NOT_YET
 
     def put(self, owner: int, value: int) -> bool:
-        before, self._value = self._value, bool(value)
+        self._value = bool(value)
         self.serve()
-        return before
+        return True
 
     def toggle(self, owner: int) -> bool:
-        self._value = not self._value
-        self.serve()
-        return self._value
+        return self.put(owner, not self._value)
 
     def isSet(self, owner: int) -> bool:
         return self._value
