@@ -248,6 +248,13 @@ class Worker:
                 self._retained.add(id)
                 self.link.send(self.peer, Kind.RETAIN, id, b"")
 
+    def retain(self, id: int) -> None:
+        """Tells the hub, at once, that this worker goes on using something kept."""
+        if id not in self._retained:
+            self._retained.add(id)
+            with self.interruptions.held_off():
+                self.link.send(self.peer, Kind.RETAIN, id, b"")
+
     def _release(self) -> None:
         """Tells the hub what this worker does not use any more, behind the end of a task."""
         store = self._arena_store

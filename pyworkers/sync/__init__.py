@@ -8,6 +8,7 @@ The layers, each of which imports only from those below it::
     _children              their workers
     _locks                 what is taken and given back
     _primitive             a handle that travels, and where its core is found
+    _created               by a worker, of its hub
     _hosted                of a hub without shared memory, by messages
     _local                 in the memory of one interpreter
     _core                  in shared memory; what all three offer

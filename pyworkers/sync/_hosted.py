@@ -155,6 +155,8 @@ class HostedCore:
         return True
 
     def ask(self, operation: str, *arguments: Any) -> Any:
+        if operation == "initialize":  # of what this worker has created
+            return self._tell(operation, *arguments)
         payload = (self._number, operation, arguments)
         return self._channel.request("ask", payload, timeout=None).result()
 
