@@ -4,6 +4,7 @@ Owns the names and the behaviour of that interface. Knows nothing of how tasks a
 """
 
 import builtins
+import math
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
@@ -23,6 +24,8 @@ T = TypeVar("T")
 _NO_ARGUMENTS: Final[Mapping[str, Any]] = MappingProxyType({})
 _CHUNKS_PER_WORKER: Final = 4
 """So many chunks ``map`` makes for each worker, and ``imap`` submits ahead."""
+_UNTAKEN: Final = 1_000
+"""While so many chunks wait to be taken, ``imap`` submits no others: it may be endless."""
 
 
 @cache
@@ -204,7 +207,7 @@ class IMapIterator(Generic[T]):
             return
         self._feeding = True
         try:
-            while not self._is_fed and self._running < self._ahead:
+            while self._has_room():
                 calls = list(islice(self._calls, self._chunksize))
                 if not calls:
                     self._fed()
@@ -220,13 +223,18 @@ class IMapIterator(Generic[T]):
         finally:
             self._feeding = False
 
+    def _has_room(self) -> bool:
+        if self._is_fed or self._running >= self._ahead:
+            return False
+        return len(self._chunks) < _UNTAKEN or self._ahead == math.inf
+
     def _fed(self) -> None:
         self._is_fed = True
         self._exhausted(self)
 
     def feed_all(self) -> None:
         """Submits all that is left."""
-        self._ahead = float("inf")
+        self._ahead = math.inf
         self._feed()
 
     def stop(self) -> None:
@@ -252,6 +260,7 @@ class IMapIterator(Generic[T]):
                 error, self._error = self._error, None
                 raise error
             chunk = self._chunks.popleft()
+            self._feed()
             try:
                 self._results.extend(chunk.result(0))
             except BaseException:

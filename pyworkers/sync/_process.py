@@ -232,7 +232,7 @@ class Process:
         return f"<{type(self).__name__} name={self.name!r}{number}{parent} {state}{daemon}>"
 
 
-class _This(Process):
+class _Interpreter(Process):
     """An interpreter that no process object has started: the hub, or a worker of a pool."""
 
     def __init__(self, name: str) -> None:
@@ -263,7 +263,7 @@ def current_process() -> Process:
     worker = current_worker()
     number = 0 if worker is None else worker.peer
     if number not in _others:
-        _others[number] = _This(f"PoolWorker-{number}" if number else "MainProcess")
+        _others[number] = _Interpreter(f"PoolWorker-{number}" if number else "MainProcess")
     return _others[number]
 
 

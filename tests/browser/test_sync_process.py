@@ -1,220 +1,300 @@
 """Processes, pools and contexts as in multiprocessing: programs do here what they do on CPython."""
 
+import time
+from pathlib import Path
+from typing import Any
+
 import pytest
 
-from tests.hubs import Hub
-from tests.programs import in_hub, on_cpython
-
-CODES = """
-import os, sys
-def returns(): return 5
-def raises(): raise ValueError("as it should be")
-def leaves(code): sys.exit(code)
-def vanishes(): os._exit(7)
-def main():
-    processes = [ctx.Process(target=returns), ctx.Process(target=raises), ctx.Process()]
-    processes += [ctx.Process(target=leaves, args=(code,)) for code in (3, None, "text", -1, True)]
-    processes.append(ctx.Process(target=leaves, kwargs={"code": 300}))
-    processes.append(ctx.Process(target=vanishes))
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    return [process.exitcode for process in processes], len(ctx.active_children())
-"""
-
-STATES = """
-import os, sys
-def check(name, pid):
-    here, parent = ctx.current_process(), ctx.parent_process()
-    assert here.name == name, here.name
-    assert here.pid == here.ident == os.getpid() != pid
-    assert here.is_alive()
-    assert here.daemon
-    assert (parent.pid, parent.name) == (pid, "MainProcess"), parent
-    assert parent.is_alive()
-    assert ctx.active_children() == []
-    bad = ctx.Process(target=check)
-    try:
-        bad.start()
-    except AssertionError as error:
-        assert "daemonic" in str(error)
-        sys.exit(11)
-def raised(call):
-    try:
-        call()
-    except (AssertionError, ValueError, TypeError) as error:
-        return type(error).__name__
-def main():
-    here = ctx.current_process()
-    args = ("checks",), {"pid": os.getpid()}
-    process = ctx.Process(target=check, name="checks", args=args[0], kwargs=args[1], daemon=True)
-    before = [process.pid, process.ident, process.exitcode, process.is_alive(), process.daemon]
-    errors = [raised(process.close) and "closes", raised(lambda: ctx.Process(1))]
-    process = ctx.Process(target=check, name="checks", args=args[0], kwargs=args[1], daemon=True)
-    errors += [raised(lambda: process.sentinel), raised(lambda: process.join())]
-    process.start()
-    started = [process.pid == process.ident != here.pid, process.is_alive(), process.exitcode]
-    started += [process in ctx.active_children(), process.name]
-    errors += [raised(process.start), raised(lambda: setattr(process, "daemon", False))]
-    errors.append(raised(process.close))
-    process.join(60)
-    ended = [process.exitcode, process.is_alive(), wait([process.sentinel]) == [process.sentinel]]
-    process.close()
-    errors += [raised(process.is_alive), raised(process.start)]
-    return before, started, ended, errors, here.name, here.daemon, ctx.parent_process()
-"""
-
-SUBCLASS = """
-import sys
-class Adds(ctx.Process):
-    def __init__(self, *numbers):
-        super().__init__(name="adds")
-        self.numbers = numbers
-        self.total = 0
-    def run(self):
-        self.total = sum(self.numbers)
-        sys.exit(self.total + (self.name == "adds"))
-def main():
-    process = Adds(1, 2, 3)
-    process.start()
-    process.join()
-    return process.exitcode, process.total, process.name
-"""
-
-ENDS = """
-import sys, time
-def loops():
-    while True:
-        pass
-def sleeps():
-    try:
-        time.sleep(3600)
-    finally:
-        sys.exit(4)
-def main():
-    processes = [ctx.Process(target=loops), ctx.Process(target=sleeps), ctx.Process(target=sleeps)]
-    for process in processes:
-        process.start()
-    processes[0].join(0.01)
-    alive = [process.is_alive() for process in processes] + [processes[0].exitcode]
-    processes[0].terminate()
-    processes[1].kill()
-    first = wait([process.sentinel for process in processes[:2]])
-    waited = [process.sentinel for process in processes[:2] if process.sentinel in first] != []
-    late = wait([processes[2].sentinel], 0.01)
-    processes[2].terminate()
-    for process in processes:
-        process.join()
-        process.terminate()
-    return alive, waited, late, [process.exitcode for process in processes]
-"""
-
-FAMILY = """
-import sys, time
-def leaves(code):
-    sys.exit(code)
-def loops():
-    while True:
-        pass
-def waits():
-    child = ctx.Process(target=leaves, args=(5,))
-    child.start()
-    child.join()
-    sys.exit(child.exitcode + 1 + (ctx.current_process().name in child.name))
-def forgets():
-    ctx.Process(target=loops, daemon=True).start()
-    child = ctx.Process(target=leaves, args=(9,))
-    child.start()
-    sys.exit(2)
-def main():
-    processes = [ctx.Process(target=waits), ctx.Process(target=forgets)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    return [process.exitcode for process in processes]
-"""
-
-POOL = """
-import os, time
-def square(n):
-    if n == 13:
-        raise LookupError(f"no {n}")
-    return n * n
-def add(a, b=0):
-    return a + b
-def pid(_):
-    return os.getpid()
-def prepare(value):
-    os.environ["PREPARED"] = value
-def found():
-    return os.environ["PREPARED"]
-def failed(call):
-    try:
-        call()
-    except Exception as error:
-        return type(error).__name__
-def main():
-    heard = []
-    with ctx.Pool(2, prepare, ("yes",)) as pool:
-        plain = [pool.apply(add, (1,), {"b": 2}), pool.apply(found)]
-        maps = [pool.map(square, range(10)), pool.map(square, [], 3), pool.map(square, range(5), 2)]
-        maps += [pool.starmap(add, [(1, 2), (3, 4)]), pool.starmap(add, zip("ab", "cd"), 5)]
-        streams = [[n for n in pool.imap(square, range(10))]]
-        stream = pool.imap(square, iter([12, 13, 14]))
-        for _ in range(4):
-            try:
-                streams.append(next(stream))
-            except (LookupError, StopIteration, StopAsyncIteration) as error:
-                streams.append(str(error))
-        streams.append(sorted([n for n in pool.imap_unordered(square, range(10), 3)]))
-        result = pool.apply_async(add, (1, 2), callback=heard.append)
-        results = [result.get(), result.ready(), result.successful()]
-        result = pool.map_async(square, [12, 13], 1, error_callback=lambda e: heard.append(str(e)))
-        try:
-            result.get()
-        except LookupError as error:
-            results += [str(error), result.successful()]
-        pool.close()
-        errors = [failed(lambda: pool.apply_async(abs, (1,)))]
-        pool.join()
-    errors += [failed(lambda: ctx.Pool(0)), failed(lambda: pool.imap(abs, [1], 0))]
-    pool = ctx.Pool(1, maxtasksperchild=1)
-    pids = len(set(pool.map(pid, range(3), 1)))
-    pool.terminate()
-    pool.join()
-    return plain, maps, streams, results, heard, errors, pids
-"""
-
-NAMES = """
-def found(call):
-    try:
-        return call()
-    except ValueError:
-        return "ValueError"
-def main():
-    errors = [issubclass(ctx.TimeoutError, ctx.ProcessError), ctx.BufferTooShort.__name__]
-    ctx.freeze_support()
-    return [
-        ctx.get_start_method(), ctx.get_context("spawn").get_start_method(),
-        found(lambda: ctx.get_context("nonsense")), ctx.cpu_count() > 0,
-        ctx.current_process().name, errors,
-    ]
-"""
-
-PROGRAMS = {
-    "exit codes": CODES,
-    "states": STATES,
-    "subclass": SUBCLASS,
-    "ended": ENDS,
-    "family": FAMILY,
-    "pool": POOL,
-    "names": NAMES,
-}
+from tests.hubs import Hub, NodeHub, PageHub
+from tests.programs import PROGRAMS, in_hub, on_cpython
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_program_does_what_it_does_on_cpython(hub: Hub, name: str) -> None:
     """X-05: the same text, with a context of multiprocessing and with ours."""
     assert in_hub(hub, PROGRAMS[name]) == on_cpython(PROGRAMS[name])
+
+
+def threads(hub: Hub) -> int:
+    """How many threads there are at the place of a hub."""
+    if isinstance(hub, PageHub):
+        page: Any = hub.page
+        return len(page.workers)
+    assert isinstance(hub, NodeHub)
+    return len(list(Path(f"/proc/{hub.process.pid}/task").iterdir()))
+
+
+def settled(hub: Hub, count: int, used: int | None) -> bool:
+    """Waits until no more threads are left, and no more shared memory is in use.
+
+    What an ended worker may have been using is freed when its thread is known to have ended.
+    """
+    end = time.monotonic() + 20
+    while threads(hub) > count or hub.run(USED) != used:
+        if time.monotonic() > end:
+            return False
+    return True
+
+
+SYNC = "    from pyworkers import sync, task\n"
+
+FIRST = """
+    async def take(lock):
+        return await lock.acquire_async(1)
+    async with WorkerPool(1) as pool:  # the first one to use a lock brings a table for all
+        await pool.submit(take, sync.Lock())
+"""
+USED = """
+    import gc
+    gc.collect()
+    memory = WorkerPool(1).memory()
+    return memory and memory.used
+"""
+
+
+def test_processes_leave_nothing_behind(hub: Hub) -> None:
+    """X-05: neither those that nobody joins, nor those that crash, nor their children."""
+    hub.run(SYNC + FIRST)
+    used, count = hub.run(USED), threads(hub)
+    codes = hub.run(
+        SYNC
+        + """
+    lock = sync.Lock()
+    def crashes(lock):
+        lock.acquire(False) if lock is not None else None
+        os._exit(3)
+    async def forgets(lock):
+        sync.Process(target=time.sleep, args=(3600,), daemon=True).start()
+        sync.Process(target=print, args=("forgotten",)).start()
+        os._exit(4)
+    def loops(lock):
+        while True: pass
+    lock = lock if lock.mode == "shared" else None
+    codes = []
+    for target in (crashes, forgets, loops):
+        process = sync.Process(target=target, args=(lock,))
+        process.start()
+        if target is loops:
+            process.kill()
+        sentinel = process.sentinel
+        del process
+        codes.append(await sentinel)
+    return codes, len(sync.active_children())
+    """
+    )
+    assert codes == [[3, 4, -9], 0]
+    assert settled(hub, count, used)
+
+
+def test_a_process_ends_with_the_one_that_started_it(hub: Hub) -> None:
+    """X-05: however that one ends; nobody else could end it."""
+    used, count = hub.run(USED), threads(hub)
+    codes = hub.run(
+        SYNC
+        + """
+    def sleeps(): time.sleep(3600)
+    async def starts():
+        child = sync.Process(target=sleeps)
+        child.start()
+        while child.pid is None:
+            await asyncio.sleep(0.01)
+        print("started", child.name, flush=True)
+        await child.join_async()
+    parent = sync.Process(target=starts)
+    parent.start()
+    from pyworkers.sync._children import _adopted
+    while not _adopted:
+        await asyncio.sleep(0.01)
+    (child,) = _adopted.values()
+    parent.terminate()
+    await parent.join_async()
+    return parent.exitcode, await child.ended, len(_adopted)
+    """
+    )
+    assert codes == [-15, -15, 0]
+    assert settled(hub, count, used)
+
+
+def test_a_process_is_ended_while_it_starts(hub: Hub) -> None:
+    """X-05"""
+    codes = hub.run(
+        SYNC
+        + """
+    processes = [sync.Process(target=print) for _ in range(2)]
+    for process in processes: process.start()
+    processes[0].kill()
+    processes[1].terminate()
+    alive = [process.is_alive() for process in processes]
+    return [*alive, *[process.exitcode for process in processes]]
+    """
+    )
+    assert codes == [False, False, -9, -15]
+
+
+def test_an_interpreter_that_breaks_has_a_code_of_its_own(hub: Hub) -> None:
+    """X-05: as after the signal ABRT."""
+    codes = hub.run(
+        SYNC
+        + """
+    def breaks():
+        import ctypes
+        ctypes.string_at(2**31)
+    process = sync.Process(target=breaks)
+    process.start()
+    await process.join_async()
+    return process.exitcode
+    """
+    )
+    assert codes == -6
+
+
+def test_what_a_process_prints_is_seen_here(hub: Hub) -> None:
+    """X-05: as of tasks, and its traceback too."""
+    hub.run(
+        SYNC
+        + """
+    def speaks():
+        print("a word", end="")
+        raise LookupError("no more words")
+    process = sync.Process(target=speaks, name="speaker")
+    process.start()
+    await process.join_async()
+    """
+    )
+    assert isinstance(hub, PageHub | NodeHub)
+    printed = hub.output()
+    assert "] a word" in printed
+    assert "] Process speaker:\n" in printed
+    assert "] LookupError: no more words\n" in printed
+
+
+def test_tasks_of_a_pool_start_processes(hub: Hub) -> None:
+    """X-05: and know which they are themselves."""
+    outcome = hub.run(
+        SYNC
+        + """
+    async def starts(code):
+        process = sync.Process(target=sys.exit, args=(code,))
+        process.start()
+        await process.join_async()
+        return process.exitcode, sync.current_process().name, sync.parent_process()
+    async with WorkerPool(1) as pool:
+        (worker,) = await asyncio.gather(pool.submit(starts, 6))
+        return worker, [info.number for info in pool.workers()]
+    """
+    )
+    (code, name, parent), (number,) = outcome
+    assert (code, name, parent) == (6, f"PoolWorker-{number}", None)
+
+
+def test_who_cannot_block_is_told_what_to_do(hub: Hub) -> None:
+    """X-05: where it can, a program may look again and again."""
+    outcome = hub.run(
+        SYNC
+        + """
+    process = sync.Process(target=time.sleep, args=(0.1,))
+    process.start()
+    pool = sync.Pool(1)
+    result = pool.apply_async(abs, (-1,))
+    calls = [process.join, lambda: sync.wait([process.sentinel]), result.get]
+    calls += [lambda: next(pool.imap(abs, [1])), lambda: pool.apply(abs, (-1,))]
+    if can_block:
+        while process.is_alive(): time.sleep(0.01)
+        while not result.ready(): time.sleep(0.01)
+        found = [str(call()) for call in calls]
+    else:
+        found = []
+        for call in calls:
+            try: found.append(str(call()))
+            except ModeError as error: found.append(str(error))
+        await process.join_async()
+        await result
+    pool.close()
+    found.append(await pool.join_async())
+    return [process.exitcode, found, capabilities().can_run_sync]
+    """,
+        can_block=hub.can_block,
+    )
+    code, found, can_switch = outcome
+    assert code == 0
+    if hub.can_block or can_switch:
+        assert found[0] == "None"
+        assert found[2:] == ["1", "1", "1", None]
+    else:
+        ways = ["process.join_async()", "sync.wait_async()", "await result", "async for"]
+        for text, way in zip(found, [*ways, "await result"], strict=False):
+            assert way in text
+
+
+def test_results_that_take_too_long_or_never_come(hub: Hub) -> None:
+    """X-05: where multiprocessing would wait for ever, the result of a lost worker fails."""
+    outcome = hub.run(
+        SYNC
+        + """
+    import builtins, multiprocessing
+    context = sync.get_context()
+    pool = context.Pool(1)
+    found = []
+    if can_block:
+        try: pool.apply_async(time.sleep, (0.2,)).get(0.01)
+        except context.TimeoutError as error:
+            found.append(isinstance(error, builtins.TimeoutError))
+        stream = pool.imap(time.sleep, [0.2])
+        try: stream.next(timeout=0.01)
+        except multiprocessing.TimeoutError: found.append(stream.next())
+    async def failure(result):
+        try: await result
+        except Exception as error: return type(error).__name__
+    found.append(await failure(pool.apply_async(os._exit, (3,))))
+    running = pool.apply_async(time.sleep, (3600,))
+    queued = pool.map_async(abs, range(3))
+    pool.terminate()
+    found += await asyncio.gather(failure(running), failure(queued))
+    await pool.join_async()
+    try: import _multiprocessing
+    except ImportError: found.append("left alone")
+    return found
+    """,
+        can_block=hub.can_block,
+    )
+    if hub.can_block:
+        assert outcome[:2] == [True, None]
+    assert outcome[-4] == "WorkerLost"
+    assert outcome[-3] in ("BrokenWorkerPool", "CancelledError")
+    assert outcome[-2:] == ["CancelledError", "left alone"]
+
+
+def test_a_worker_creates_what_others_use(hub: Hub) -> None:
+    """X-05 A-04: it outlives that worker where memory is shared, and is freed with its last use."""
+    hub.run(SYNC + FIRST)
+    used, count = hub.run(USED), threads(hub)
+    outcome = hub.run(
+        SYNC
+        + """
+    async def make():
+        lock, semaphore, dropped = sync.Lock(), sync.Semaphore(2), sync.Event()
+        await lock.acquire_async()
+        await semaphore.acquire_async()
+        dropped.set()
+        was_set = await dropped.wait_async(1)
+        try: sync.Lock(mode="inline")
+        except ModeError: return lock, semaphore, was_set
+    async def take(lock, semaphore):
+        taken = [await each.acquire_async(0.02) for each in (lock, semaphore, semaphore)]
+        lock.release()
+        return taken
+    async with WorkerPool(2) as pool:
+        *made, was_set = await pool.submit(make)
+        taken = await pool.submit(take, *made)
+        (free,) = [made[0].locked()]
+    if made[0].mode == "shared":
+        await made[0].acquire_async()
+        made[1].release()
+    from pyworkers.sync._created import _made
+    return was_set, taken, free, sum(map(len, _made.values()))
+    """
+    )
+    assert outcome == [True, [False, True, False], False, 0]
+    assert settled(hub, count, used)
+    assert "was refused" not in hub.output()  # type: ignore[attr-defined]
