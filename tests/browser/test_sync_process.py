@@ -25,16 +25,17 @@ def threads(hub: Hub) -> int:
     return len(list(Path(f"/proc/{hub.process.pid}/task").iterdir()))
 
 
-def settled(hub: Hub, count: int, used: int | None) -> bool:
-    """Waits until no more threads are left, and no more shared memory is in use.
+def left(hub: Hub, count: int, used: int) -> tuple[int, int]:
+    """Waits until no more threads are there, and no more shared memory is in use; returns both.
 
     What an ended worker may have been using is freed when its thread is known to have ended.
     """
     end = time.monotonic() + 20
-    while threads(hub) > count or hub.run(USED) != used:
-        if time.monotonic() > end:
-            return False
-    return True
+    while True:
+        found = max(threads(hub), count), max(hub.run(USED), used)
+        if found == (count, used) or time.monotonic() > end:
+            return found
+        hub.run("await asyncio.sleep(0.05)")
 
 
 SYNC = "    from pyworkers import sync, task\n"
@@ -49,7 +50,7 @@ USED = """
     import gc
     gc.collect()
     memory = WorkerPool(1).memory()
-    return memory and memory.used
+    return memory.used if memory else 0
 """
 
 
@@ -84,7 +85,7 @@ def test_processes_leave_nothing_behind(hub: Hub) -> None:
     """
     )
     assert codes == [[3, 4, -9], 0]
-    assert settled(hub, count, used)
+    assert left(hub, count, used) == (count, used)
 
 
 def test_a_process_ends_with_the_one_that_started_it(hub: Hub) -> None:
@@ -113,7 +114,7 @@ def test_a_process_ends_with_the_one_that_started_it(hub: Hub) -> None:
     """
     )
     assert codes == [-15, -15, 0]
-    assert settled(hub, count, used)
+    assert left(hub, count, used) == (count, used)
 
 
 def test_a_process_is_ended_while_it_starts(hub: Hub) -> None:
@@ -296,5 +297,5 @@ def test_a_worker_creates_what_others_use(hub: Hub) -> None:
     """
     )
     assert outcome == [True, [False, True, False], False, 0]
-    assert settled(hub, count, used)
+    assert left(hub, count, used) == (count, used)
     assert "was refused" not in hub.output()  # type: ignore[attr-defined]
