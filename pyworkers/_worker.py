@@ -248,12 +248,10 @@ class Worker:
                 self._retained.add(id)
                 self.link.send(self.peer, Kind.RETAIN, id, b"")
 
-    def retain(self, id: int) -> None:
-        """Tells the hub, at once, that this worker goes on using something kept."""
-        if id not in self._retained:
-            self._retained.add(id)
-            with self.interruptions.held_off():
-                self.link.send(self.peer, Kind.RETAIN, id, b"")
+    def retain(self) -> None:
+        """Tells the hub now what this worker uses, and not at the end of its task."""
+        with self.interruptions.held_off():
+            self._hold(0, ())
 
     def _release(self) -> None:
         """Tells the hub what this worker does not use any more, behind the end of a task."""

@@ -53,7 +53,7 @@ def create_from(worker: Worker, kind: str, size: int) -> tuple[Mode, Block]:
         text = f"import pyworkers.sync where the pool is, to create a {kind} in a worker"
         raise ModeError(text) from None
     block = store.attach(place)
-    worker.retain(place)
+    worker.retain()
     channel.post("kept", place)
     return "shared", block
 
