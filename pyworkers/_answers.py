@@ -12,6 +12,7 @@ from functools import partial
 from types import CoroutineType
 from typing import Any, Final, Protocol
 
+from pyworkers._futures import Future
 from pyworkers._protocol import Kind
 from pyworkers._results import chained
 from pyworkers._sides import Side, log
@@ -75,7 +76,7 @@ class _Answering:
     channel: str
     kind: str
     began: float = 0.0
-    task: "asyncio.Task[Any] | None" = None
+    task: "asyncio.Task[Any] | Future[Any] | None" = None
 
 
 class Answers:
@@ -163,8 +164,15 @@ class Answers:
             return
         if type(value) is CoroutineType:
             answering.task = self._side.beside(value, partial(self._served, answering))
+        elif isinstance(value, Future):
+            answering.task = value
+            value.add_done_callback(partial(self._came, answering))
         else:
             self._answer(answering, value)
+
+    def _came(self, answering: _Answering, future: Any) -> None:
+        self._served(answering, partial(future.result, 0))
+        self._side.flush()
 
     def _served(self, answering: _Answering, outcome: Callable[[], Any]) -> None:
         try:

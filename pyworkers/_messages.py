@@ -66,7 +66,9 @@ class Channel:
         """Has a function called with each ``Message`` of a kind that the other side sends.
 
         What it returns is the answer to a request, what it raises is raised there. It may be
-        ``async``. There is one handler for a kind: a later one takes the place.
+        ``async``, or return the future of a task, which is answered when it is done, and cancelled
+        if nobody waits for it any more. There is one handler for a kind: a later one takes the
+        place.
 
         Returns:
             What ends it.

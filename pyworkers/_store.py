@@ -129,6 +129,8 @@ class ArenaStore:
     def __init__(self, arena: Arena, is_hub: bool) -> None:
         self.arena = arena
         self._is_hub = is_hub
+        self.on_peer_lost: list[Callable[[int], object]] = []
+        """Called with the number of each worker that is gone."""
         self.touched = False
         """A block was attached or given up since somebody cleared this."""
         self._blocks: weakref.WeakValueDictionary[int, Block] = weakref.WeakValueDictionary()
@@ -234,6 +236,8 @@ class ArenaStore:
         self._held = {key: handles for key, handles in self._held.items() if key[0] != peer}
         self._held_by_messages.pop(peer, None)
         self._deliveries.peer_lost(peer)
+        for call in self.on_peer_lost:
+            call(peer)
 
     def forgotten(self) -> list[tuple[int, int]]:
         return self._deliveries.forgotten()

@@ -212,7 +212,7 @@ class NodeHub:
             ["node", "--version"], capture_output=True, text=True, check=True
         ).stdout.strip()
         self._lines: list[str] = []
-        self._process = subprocess.Popen(
+        self.process = subprocess.Popen(
             [
                 "node",
                 f"--import=data:text/javascript,{preamble}",
@@ -227,9 +227,9 @@ class NodeHub:
         self._answer()
 
     def run(self, body: str, **values: Any) -> Any:
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(as_program(body, values)) + "\n")
-        self._process.stdin.flush()
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(as_program(body, values)) + "\n")
+        self.process.stdin.flush()
         return self._answer()
 
     def ends_loops(self) -> bool:
@@ -243,20 +243,20 @@ class NodeHub:
         return "".join(self._lines)
 
     def _answer(self) -> Any:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
             answer = json.loads(line)
             if "output" not in answer:
                 return unwrapped(answer)
             self._lines.append(answer["output"])
-        raise AssertionError(f"Node ended with code {self._process.wait(10)}")
+        raise AssertionError(f"Node ended with code {self.process.wait(10)}")
 
     def close(self) -> None:
         """Ends the hub; Node must then end by itself."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
+        assert self.process.stdin is not None
+        self.process.stdin.close()
         try:
-            assert self._process.wait(20) == 0
+            assert self.process.wait(20) == 0
         finally:
-            self._process.kill()
-            self._process.__exit__(None, None, None)
+            self.process.kill()
+            self.process.__exit__(None, None, None)

@@ -2,20 +2,27 @@
 
 The layers, each of which imports only from those below it::
 
-    _progress              a bar over any of it
-    _state                 by messages alone
-    _pairs                 two ends of one thing
-    _cancellation, _shared what users see
-    _memory, _values       the same
-    _locks                 the same
-    _primitive             a handle that travels, and where its core is found
-    _hosted                of a hub without shared memory, by messages
-    _local, _local_values  in the memory of one interpreter
-    _core                  in shared memory; what all three offer
+    _context                       all of it, by the names of multiprocessing
+    _pool, _process                what runs; over WorkerPool
+    _children                      the workers of processes
+    _progress                      a bar over any of it
+    _state                         keys and values, by messages alone
+    _pairs                         two ends of one thing
+    _cancellation, _shared, _memory, _values, _pipe,
+    _queues, _barriers, _conditions, _rwlocks,
+    _locks                         what users see
+    _primitive                     a handle that travels, and where its core is found
+    _created                       by a worker, of its hub
+    _followers                     who is told of changes
+    _hosted, _lines                of a hub without shared memory, by messages
+    _local, _local_values, _local_queue,
+    _local_conditions              in the memory of one interpreter
+    _core                          in shared memory; what all three offer
 """
 
 from pyworkers.sync import _followers as _followers
 from pyworkers.sync._cancellation import CancellationToken, SharedCancellation
+from pyworkers.sync._context import Context, get_context
 from pyworkers.sync._locks import (
     BoundedSemaphore,
     Event,
@@ -27,6 +34,16 @@ from pyworkers.sync._locks import (
 )
 from pyworkers.sync._memory import ShareableList, SharedMemory
 from pyworkers.sync._pairs import create_cancellation_token, create_progress_tracker
+from pyworkers.sync._pool import AsyncResult, IMapIterator, Pool
+from pyworkers.sync._process import (
+    ParentProcess,
+    Process,
+    active_children,
+    current_process,
+    parent_process,
+    wait,
+    wait_async,
+)
 from pyworkers.sync._progress import progress
 from pyworkers.sync._shared import (
     ProgressReporter,
@@ -40,12 +57,18 @@ from pyworkers.sync._values import Array, RawArray, RawValue, Value
 
 __all__ = [
     "Array",
+    "AsyncResult",
     "BoundedSemaphore",
     "CancellationToken",
+    "Context",
     "Event",
+    "IMapIterator",
     "Lock",
     "LockStatistics",
     "MessageChannelSync",
+    "ParentProcess",
+    "Pool",
+    "Process",
     "ProgressReporter",
     "RLock",
     "RawArray",
@@ -60,7 +83,13 @@ __all__ = [
     "SharedMemory",
     "SharedProgress",
     "Value",
+    "active_children",
     "create_cancellation_token",
     "create_progress_tracker",
+    "current_process",
+    "get_context",
+    "parent_process",
     "progress",
+    "wait",
+    "wait_async",
 ]

@@ -156,6 +156,8 @@ class HostedCore:
         return True
 
     def ask(self, operation: str, *arguments: Any) -> Any:
+        if operation == "initialize":  # of what this worker has created
+            return self._tell(operation, *arguments)
         return self.asked(operation, *arguments).result()
 
     async def ask_async(self, operation: str, *arguments: Any) -> Any:

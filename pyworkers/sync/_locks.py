@@ -238,7 +238,7 @@ class Semaphore(_Acquired):
 
     Raises:
         ValueError: the value is negative.
-        ModeError: this is a worker: create it where the pool is, and give it to tasks.
+        ModeError: the mode does not work here.
         ArenaFull: there is no room.
     """
 

@@ -11,10 +11,11 @@ from pyworkers._codec import Handle
 from pyworkers._env import Mode, choose_mode
 from pyworkers._hub import hub_for
 from pyworkers._store import ArenaStore, Block, stores
-from pyworkers._worker import current_worker
+from pyworkers._worker import Worker, current_worker
 from pyworkers.errors import ModeError
 from pyworkers.sync import _hosted
 from pyworkers.sync._core import Core, SharedCore
+from pyworkers.sync._created import create_from
 from pyworkers.sync._hosted import HostedCore
 from pyworkers.sync._local import KINDS, LocalCore
 
@@ -26,13 +27,13 @@ class Primitive(Handle):
     """A primitive that hub and workers share; give it to tasks as any argument.
 
     It lives as long as some interpreter uses it; without shared memory, as long as it is kept where
-    the pool is.
+    the pool is, or, if a worker has created it, as that worker lives.
 
     Args:
         mode: of the pools whose tasks shall get it; None means the default one.
 
     Raises:
-        ModeError: this is a worker: create it where the pool is, and give it to tasks.
+        ModeError: the mode does not work here.
         ArenaFull: there is no room.
     """
 
@@ -48,11 +49,10 @@ class Primitive(Handle):
     _mode: Mode
 
     def __init__(self, *, mode: Mode | None = None) -> None:
-        if current_worker() is not None:
-            raise ModeError(
-                f"a {type(self).__name__} cannot be created in a worker: create it where the pool "
-                "is, and give it to tasks"
-            )
+        worker = current_worker()
+        if worker is not None and "inline" not in stores:
+            self._create_from(worker, mode)
+            return
         mode = choose_mode(mode)
         hub = hub_for(mode)
         if mode == "shared":
@@ -65,6 +65,17 @@ class Primitive(Handle):
             number = _hosted.host(primitive, mode)
             self._mode, self._block = mode, Block(number)
             self._core = LocalCore(primitive, _HUB, hub)
+        self._set_up()
+
+    def _create_from(self, worker: Worker, mode: Mode | None) -> None:
+        own, block = create_from(worker, self._KIND, self._BYTES)
+        if mode not in (None, own):
+            raise ModeError(f"in a worker of mode {own} nothing of mode {mode} can be created")
+        if own == "shared":
+            self._open(own, block)
+        else:
+            self._mode, self._block = own, block
+            self._core = HostedCore(self._KIND, block.id)
         self._set_up()
 
     def _open(self, mode: Mode, block: Block) -> None:

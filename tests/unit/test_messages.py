@@ -391,6 +391,33 @@ def test_a_retry_is_the_same_request_and_any_answer_counts() -> None:
     assert (wires.channel.stats().sent, wires.handlers.stats().received) == (1, 2)
 
 
+def test_a_future_is_answered_when_it_is_done_and_cancelled_when_nobody_waits() -> None:
+    """B-01"""
+    wires = Wires()
+    taken_back: list[int] = []
+
+    def take_back(task: int, running: bool) -> bool:
+        taken_back.append(task)
+        return True
+
+    found: list[Future[int]] = [Future(wires.answering.waiter, n, take_back) for n in range(4)]
+    done = iter(found)
+    wires.handlers.on("next", lambda _: next(done))
+    answered, failed, withdrawn, lost = (wires.request("next") for _ in found)
+    assert wires.carry() == ["REQUEST"] * 4
+    found[0].set_result(42)
+    found[1].set_exception(LookupError("none"))
+    assert withdrawn.cancel()
+    assert wires.carry() == ["WITHDRAW", "RESPONSE", "FAILURE"]
+    wires.answering.messenger.lost(1, WorkerLost(1, None, "gone"))
+    assert answered.result() == 42
+    assert isinstance(failed.exception(), LookupError)
+    assert taken_back == [2, 3]
+    assert wires.carry() == []
+    assert not lost.done()
+    assert wires.handlers.stats().answering == 0
+
+
 def test_a_request_that_is_withdrawn_before_it_is_handled_is_not_handled() -> None:
     """B-01: and its answer is nobody's."""
     wires = Wires()
