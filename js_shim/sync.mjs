@@ -4,9 +4,22 @@
  * Owns nothing but their names.
  */
 
+import { Barrier, Latch, Once } from "./barriers.mjs";
+import { Condition } from "./conditions.mjs";
 import { Flag, Lock, Semaphore } from "./locks.mjs";
+import { RWLock } from "./rwlocks.mjs";
 
-const PRIMITIVES = Object.freeze({ Lock, RLock: Lock, Semaphore, Flag });
+const PRIMITIVES = Object.freeze({
+  Lock,
+  RLock: Lock,
+  Semaphore,
+  Flag,
+  Condition,
+  Barrier,
+  Latch,
+  Once,
+  RWLock,
+});
 
 /**
  * @param {import("./ring_link.mjs").RingLink} link of this thread
