@@ -9,6 +9,7 @@ from bench.figures.call_blocking import FIGURE as call_blocking
 from bench.figures.call_page import FIGURE as call_page
 from bench.figures.cpu_scaling import FIGURE as cpu_scaling
 from bench.figures.first_visit import FIGURE as first_visit
+from bench.figures.locks import FIGURE as locks
 from bench.figures.map_throughput import FIGURE as map_throughput
 from bench.figures.memory import FIGURE as memory
 from bench.figures.messages import FIGURE as messages
@@ -31,6 +32,7 @@ FIGURES: Final[dict[str, Figure]] = {
         overhead,
         map_throughput,
         messages,
+        locks,
         big_argument,
         shared_object,
         cpu_scaling,
