@@ -63,7 +63,10 @@ class Tab:
         """Starts a hub in which the modules that its tasks and figures need can be imported."""
         self.ask(
             "connect",
-            {"modules": ["timing.py", "workload.py", "held.py", "counting.py"], **options},
+            {
+                "modules": ["timing.py", "workload.py", "held.py", "counting.py", "turns.py"],
+                **options,
+            },
         )
 
     def run(self, source: str) -> Any:

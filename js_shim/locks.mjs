@@ -17,7 +17,7 @@
 
 import { DONE, INHERITED, NOT_YET, OWN, Waiting } from "./waiting.mjs";
 
-const DEPTH = OWN;
+export const DEPTH = OWN;
 const TAKINGS = OWN + 1;
 const LOSSES = OWN + 2;
 const LIMIT = OWN;
@@ -28,16 +28,21 @@ export class Lock extends Waiting {
   /**
    * @param {number} state
    * @param {number} waited
+   * @returns {number}
    */
   take(state, waited) {
     const { words, at, token } = this;
     if (state === 0) {
-      if (Atomics.compareExchange(words, at, 0, token) !== 0) return NOT_YET;
+      // Who was faster may have released it again, before this thread waits: so it must not wait
+      // for something else than the 0 that it has seen.
+      this.seen = Atomics.compareExchange(words, at, 0, token);
+      if (this.seen !== 0) return NOT_YET;
       this.#took();
       return DONE;
     }
     if (waited === 0 || state === token || this.isAlive(state)) return NOT_YET;
-    if (Atomics.compareExchange(words, at, state, token) !== state) return NOT_YET;
+    this.seen = Atomics.compareExchange(words, at, state, token);
+    if (this.seen !== state) return NOT_YET;
     Atomics.add(words, at + LOSSES, 1);
     this.#took();
     return INHERITED;
@@ -52,7 +57,7 @@ export class Lock extends Waiting {
   /** @returns {boolean} whether this thread owns it, and has it once more now */
   again() {
     const { words, at } = this;
-    if (Atomics.load(words, at) !== this.token) return false;
+    if (!this.isMine()) return false;
     const depth = /** @type {number} */ (words[at + DEPTH]);
     if (depth === MAX_DEPTH) return false;
     words[at + DEPTH] = depth + 1;
@@ -70,11 +75,16 @@ export class Lock extends Waiting {
   /** @returns {boolean} false: this thread does not own it */
   releaseOnce() {
     const { words, at } = this;
-    if (Atomics.load(words, at) !== this.token) return false;
+    if (!this.isMine()) return false;
     const depth = /** @type {number} */ (words[at + DEPTH]);
     if (depth === 1) return this.release();
     words[at + DEPTH] = depth - 1;
     return true;
+  }
+
+  /** @returns {boolean} whether this thread owns it */
+  isMine() {
+    return Atomics.load(this.words, this.at) === this.token;
   }
 
   /** @returns {number} number of the peer that owns it; -1 if none does */
@@ -110,6 +120,7 @@ export class Semaphore extends Waiting {
       const found = Atomics.compareExchange(words, at, value, value - 1);
       if (found === value) return DONE;
       value = found;
+      this.seen = found;
     }
     return NOT_YET;
   }

@@ -4,8 +4,11 @@
  * Owns nothing but their names.
  */
 
+import { Barrier, Latch, Once } from "./barriers.mjs";
+import { Condition } from "./conditions.mjs";
 import { Counter32, Counter64, Progress } from "./counters.mjs";
 import { Flag, Lock, Semaphore } from "./locks.mjs";
+import { RWLock } from "./rwlocks.mjs";
 
 export const PRIMITIVES = Object.freeze({
   Lock,
@@ -16,6 +19,11 @@ export const PRIMITIVES = Object.freeze({
   Counter32,
   Counter64,
   Progress,
+  Condition,
+  Barrier,
+  Latch,
+  Once,
+  RWLock,
 });
 
 /**

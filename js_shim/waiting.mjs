@@ -86,7 +86,7 @@ export class Waiting {
   }
 
   /**
-   * Takes what is wanted, if it can be had.
+   * Takes what is wanted, if it can be had. If not, `seen` is then a state in which it cannot.
    * @abstract
    * @param {number} _state
    * @param {number} _waited for how many milliseconds it has been wanted

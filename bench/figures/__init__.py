@@ -11,6 +11,7 @@ from bench.figures.counter import FIGURE as counter
 from bench.figures.cpu_scaling import FIGURE as cpu_scaling
 from bench.figures.first_visit import FIGURE as first_visit
 from bench.figures.fork import FIGURE as fork
+from bench.figures.locks import FIGURE as locks
 from bench.figures.map_throughput import FIGURE as map_throughput
 from bench.figures.memory import FIGURE as memory
 from bench.figures.messages import FIGURE as messages
@@ -33,6 +34,7 @@ FIGURES: Final[dict[str, Figure]] = {
         overhead,
         map_throughput,
         messages,
+        locks,
         big_argument,
         shared_object,
         counter,

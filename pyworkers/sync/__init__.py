@@ -20,8 +20,19 @@ The layers, each of which imports only from those below it::
     _core                          in shared memory; what all three offer
 """
 
+from threading import BrokenBarrierError
+
 from pyworkers.sync import _followers as _followers
+from pyworkers.sync._barriers import (
+    Barrier,
+    BarrierStatistics,
+    Latch,
+    LatchStatistics,
+    Once,
+    OnceStatistics,
+)
 from pyworkers.sync._cancellation import CancellationToken, SharedCancellation
+from pyworkers.sync._conditions import Condition, ConditionStatistics
 from pyworkers.sync._context import Context, get_context
 from pyworkers.sync._locks import (
     BoundedSemaphore,
@@ -45,6 +56,7 @@ from pyworkers.sync._process import (
     wait_async,
 )
 from pyworkers.sync._progress import progress
+from pyworkers.sync._rwlocks import ReadLock, RWLock, RWLockStatistics, WriteLock
 from pyworkers.sync._shared import (
     ProgressReporter,
     SharedCounter,
@@ -58,21 +70,33 @@ from pyworkers.sync._values import Array, RawArray, RawValue, Value
 __all__ = [
     "Array",
     "AsyncResult",
+    "Barrier",
+    "BarrierStatistics",
     "BoundedSemaphore",
+    "BrokenBarrierError",
     "CancellationToken",
+    "Condition",
+    "ConditionStatistics",
     "Context",
     "Event",
     "IMapIterator",
+    "Latch",
+    "LatchStatistics",
     "Lock",
     "LockStatistics",
     "MessageChannelSync",
+    "Once",
+    "OnceStatistics",
     "ParentProcess",
     "Pool",
     "Process",
     "ProgressReporter",
     "RLock",
+    "RWLock",
+    "RWLockStatistics",
     "RawArray",
     "RawValue",
+    "ReadLock",
     "Semaphore",
     "SemaphoreStatistics",
     "ShareableList",
@@ -83,6 +107,7 @@ __all__ = [
     "SharedMemory",
     "SharedProgress",
     "Value",
+    "WriteLock",
     "active_children",
     "create_cancellation_token",
     "create_progress_tracker",

@@ -6,11 +6,12 @@ operations mean. Where there is no shared memory, ``_local`` and ``_hosted`` tak
 """
 
 import asyncio
+import copy
 import math
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 from pyworkers._arena import SharedArena
 from pyworkers._hub import Hub
@@ -51,6 +52,16 @@ class Core(Protocol):
     async def ask_async(self, operation: str, *arguments: Any) -> Any:
         """The same, wherever it is awaited."""
 
+    def part(self, *which: int) -> "Core":
+        """Returns what somebody waits for there, if it is not one thing for all.
+
+        Args:
+            which: says the primitive's own kind; the first is not 0.
+        """
+
+    def bind(self, other: "Core") -> None:
+        """Tells the primitive which other one it belongs to, in the same mode."""
+
     def wait(self, timeout: float | None) -> int:
         """Takes what an attempt did not get; blocks until it can be had.
 
@@ -74,6 +85,10 @@ class Core(Protocol):
         """
 
 
+def _none(*_: float) -> int:
+    return NOT_YET
+
+
 class SharedCore:
     """A primitive in shared memory.
 
@@ -85,11 +100,23 @@ class SharedCore:
     """
 
     def __init__(self, arena: SharedArena, kind: str, offset: int, hub: Hub | None) -> None:
-        self._shim = shim = arena.primitive(kind, offset)
-        self.attempt = shim.attempt
-        self._acquire = shim.acquire
         self._watch = arena.shim.watch
         self._hub = hub
+        self._use(arena.primitive(kind, offset))
+
+    def _use(self, shim: Any) -> None:
+        self._shim = shim
+        # What only its parts are waited for has neither.
+        self.attempt: Callable[[float], int] = getattr(shim, "attempt", _none)
+        self._acquire: Callable[[float, float], int] = getattr(shim, "acquire", _none)
+
+    def part(self, *which: int) -> Core:
+        part = copy.copy(self)
+        part._use(self._shim.part(*which))
+        return part
+
+    def bind(self, other: Core) -> None:
+        self._shim.bind(cast(SharedCore, other)._shim)
 
     def teller(self, operation: str) -> Callable[..., bool]:
         told: Callable[..., bool] = getattr(self._shim, operation)
@@ -150,7 +177,12 @@ class SharedCore:
 
     async def _changed(self, seconds: float) -> None:
         changed: Awaitable[None] = self._shim.changed(seconds * 1000)
-        await asyncio.ensure_future(changed)
+        try:
+            await asyncio.ensure_future(changed)
+        except BaseException:
+            # What was taken here meanwhile, another coroutine has taken.
+            self._shim.taken = False
+            raise
 
     @contextmanager
     def _waiting(self) -> Iterator[None]:

@@ -22,7 +22,7 @@ from pyworkers._hub import hub_for
 from pyworkers._messages import DirectChannel
 from pyworkers._store import stores
 from pyworkers._worker import current_worker
-from pyworkers.sync._core import NOT_YET
+from pyworkers.sync._core import NOT_YET, Core
 from pyworkers.sync._local import LocalCore, LocalPrimitive
 
 _CHANNEL: Final = "pyworkers.sync"
@@ -79,32 +79,38 @@ def _worker_of(message: Message) -> int:
     return message.worker
 
 
+def _part(number: int, worker: int, which: tuple[int, ...]) -> LocalPrimitive:
+    return found(number).part(worker, *which) if which else found(number)
+
+
 async def _wait(message: Message) -> int:
-    number, ticket, timeout = message.payload
+    number, which, ticket, timeout = message.payload
     worker = _worker_of(message)
-    outcome = await LocalCore(found(number), worker, hub_for("transfer")).wait_async(timeout)
+    primitive = _part(number, worker, which)
+    outcome = await LocalCore(primitive, worker, hub_for("transfer")).wait_async(timeout)
     if outcome != NOT_YET:
         _granted.append((worker, ticket))
     return outcome
 
 
 def _abandon(message: Message) -> None:
-    number, ticket = message.payload
+    number, which, ticket = message.payload
     worker = _worker_of(message)
     if (worker, ticket) in _granted:
         _granted.remove((worker, ticket))
-        found(number).give_back(worker)
+        _part(number, worker, which).give_back(worker)
 
 
 def _tell(message: Message) -> None:
-    number, operation, arguments = message.payload
-    if getattr(found(number), operation)(_worker_of(message), *arguments) is False:
+    if _ask(message) is False:
+        _, _, operation, _ = message.payload
         raise ValueError(f"{operation} was refused")
 
 
 def _ask(message: Message) -> Any:
-    number, operation, arguments = message.payload
-    return getattr(found(number), operation)(_worker_of(message), *arguments)
+    number, which, operation, arguments = message.payload
+    worker = _worker_of(message)
+    return getattr(_part(number, worker, which), operation)(worker, *arguments)
 
 
 class HostedCore:
@@ -113,15 +119,17 @@ class HostedCore:
     Args:
         kind: of the primitive.
         number: of it there.
+        which: part of it is waited for.
     """
 
     _tickets: Final = itertools.count(1)
     _depths: Final[dict[int, int]] = {}
     """How often this worker has taken what is recursive, by number."""
 
-    def __init__(self, kind: str, number: int) -> None:
-        self._is_recursive = kind == "RLock"
+    def __init__(self, kind: str, number: int, *which: int) -> None:
+        self._kind = kind
         self._number = number
+        self._which = which
 
     @property
     def _channel(self) -> DirectChannel:
@@ -138,6 +146,27 @@ class HostedCore:
         own = {"again": self._again, "releaseOnce": self._release_once}
         return own.get(operation) or partial(self._tell, operation)
 
+    def held(self) -> int:
+        """How often this worker has taken it; if not recursive, 1: the hub knows."""
+        return self._depths.get(self._number, 0) if self._kind == "RLock" else 1
+
+    def forget(self) -> None:
+        """The hub has released it."""
+        self._depths.pop(self._number, None)
+
+    def remember(self, depth: int) -> None:
+        """This worker has it again, as often as before."""
+        if self._kind == "RLock":
+            self._depths[self._number] = depth
+
+    def check_waiting(self) -> None:
+        """Finds out whether this thread can wait here and now.
+
+        Raises:
+            ModeError: it cannot.
+        """
+        self.ask("statistics")
+
     def _again(self) -> bool:
         if self._number not in self._depths:
             return False
@@ -152,7 +181,7 @@ class HostedCore:
         return depth == 1 and self._tell("release")
 
     def _tell(self, operation: str, *arguments: Any) -> bool:
-        self._channel.post("tell", (self._number, operation, arguments))
+        self._channel.post("tell", (self._number, self._which, operation, arguments))
         return True
 
     def ask(self, operation: str, *arguments: Any) -> Any:
@@ -165,32 +194,40 @@ class HostedCore:
 
     def asked(self, operation: str, *arguments: Any) -> Future[Any]:
         """Asks the hub; the answer is the future's."""
-        return self._channel.request("ask", (self._number, operation, arguments), timeout=None)
+        return self._channel.request(
+            "ask", (self._number, self._which, operation, arguments), timeout=None
+        )
+
+    def part(self, *which: int) -> Core:
+        return HostedCore(self._kind, self._number, *which)
+
+    def bind(self, other: Core) -> None:
+        """The hub has done it."""
 
     def wait(self, timeout: float | None) -> int:
         channel, ticket = self._channel, next(self._tickets)
-        asked = channel.request("wait", (self._number, ticket, timeout), timeout=None)
+        asked = channel.request("wait", (self._number, self._which, ticket, timeout), timeout=None)
         try:
             outcome: int = asked.result()
         except BaseException:
             asked.cancel()
-            channel.post("abandon", (self._number, ticket))
+            channel.post("abandon", (self._number, self._which, ticket))
             raise
         return self._got(outcome)
 
     async def wait_async(self, timeout: float | None) -> int:
         channel, ticket = self._channel, next(self._tickets)
-        asked = channel.request("wait", (self._number, ticket, timeout), timeout=None)
+        asked = channel.request("wait", (self._number, self._which, ticket, timeout), timeout=None)
         try:
             outcome: int = await asked
         except BaseException:
             asked.cancel()
-            channel.post("abandon", (self._number, ticket))
+            channel.post("abandon", (self._number, self._which, ticket))
             raise
         return self._got(outcome)
 
     def _got(self, outcome: int) -> int:
-        if outcome and self._is_recursive:
+        if outcome and self._kind == "RLock":
             self._depths[self._number] = 1
         return outcome
 

@@ -13,13 +13,13 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, cast
 
 from pyworkers._hub import Hub
-from pyworkers.sync._core import DONE, INHERITED, NOT_YET
+from pyworkers.sync._core import DONE, INHERITED, NOT_YET, Core
 
 
-class _Wait:
+class Wait:
     """A wait of somebody: what came of it, and who is told."""
 
     __slots__ = ("outcome", "owner", "tell")
@@ -37,7 +37,7 @@ class LocalPrimitive(ABC):
     """Whether one who gets what it wants leaves less for others."""
 
     def __init__(self) -> None:
-        self._waiting: deque[_Wait] = deque()
+        self._waiting: deque[Wait] = deque()
         self._waits = 0
 
     @abstractmethod
@@ -57,15 +57,15 @@ class LocalPrimitive(ABC):
             return NOT_YET
         return self.take(owner)
 
-    def begin(self, owner: int, tell: Callable[[], object]) -> _Wait:
+    def begin(self, owner: int, tell: Callable[[], object]) -> Wait:
         """Begins a wait, whose ``outcome`` is there when ``tell`` is called."""
-        wait = _Wait(owner, tell)
+        wait = Wait(owner, tell)
         self._waits += 1
         self._waiting.append(wait)
         self.serve()
         return wait
 
-    def end(self, wait: _Wait) -> None:
+    def end(self, wait: Wait) -> None:
         """Ends a wait, whatever came of it."""
         if wait.outcome == NOT_YET and wait in self._waiting:
             self._waiting.remove(wait)
@@ -80,6 +80,14 @@ class LocalPrimitive(ABC):
                 return
             self._waiting.popleft()
             wait.tell()
+
+    def part(self, owner: int, *which: int) -> "LocalPrimitive":
+        """Returns what somebody waits for there, if it is not one thing for all."""
+        raise NotImplementedError
+
+    def bind(self, other: "LocalPrimitive") -> None:
+        """Tells it which other one it belongs to."""
+        raise NotImplementedError
 
     def counts(self) -> dict[str, int]:
         return {"waiting": len(self._waiting), "waits": self._waits}
@@ -136,6 +144,15 @@ class LocalLock(LocalPrimitive):
 
     def owner(self, owner: int) -> int:
         return self._owner
+
+    def depth_of(self, owner: int) -> int:
+        """How often somebody holds it."""
+        return self._depth if self._owner == owner else 0
+
+    def set_depth(self, owner: int, depth: int) -> None:
+        """Who has just taken it holds it so often."""
+        assert self._owner == owner
+        self._depth = depth
 
     def statistics(self, owner: int) -> dict[str, int]:
         depth = 0 if self._owner == -1 else self._depth
@@ -233,6 +250,12 @@ class LocalCore:
 
     async def ask_async(self, operation: str, *arguments: Any) -> Any:
         return self.ask(operation, *arguments)
+
+    def part(self, *which: int) -> Core:
+        return LocalCore(self.primitive.part(self._owner, *which), self._owner, self._hub)
+
+    def bind(self, other: Core) -> None:
+        self.primitive.bind(cast(LocalCore, other).primitive)
 
     def wait(self, timeout: float | None) -> int:
         wait = self.primitive.begin(self._owner, self._hub.look_again)

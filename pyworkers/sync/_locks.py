@@ -4,13 +4,14 @@ Owns what their users see: signatures, errors and statistics. The words and thei
 those of ``js_shim/locks.mjs``.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, ClassVar
 
 from pyworkers._env import Mode
 from pyworkers.errors import OwnerDied
-from pyworkers.sync._core import DONE, INHERITED
+from pyworkers.sync._core import DONE, INHERITED, Core
 from pyworkers.sync._primitive import Primitive
 
 
@@ -50,10 +51,12 @@ class SemaphoreStatistics:
     waits: int
 
 
-class _Acquired(Primitive):
+class Acquired:
     """What is taken, and given back."""
 
     __slots__ = ()
+    _attempt: Callable[[float], int]
+    _core: Core
 
     def _give_back(self) -> None:
         """Releases what was just taken."""
@@ -133,7 +136,7 @@ class _Acquired(Primitive):
         self.release()
 
 
-class Lock(_Acquired):
+class Lock(Acquired, Primitive):
     """Mutual exclusion between hub and workers; anyone may release it.
 
     ``with lock:`` blocks, ``async with lock:`` does not. Where the worker that holds it ends, who
@@ -172,7 +175,7 @@ class Lock(_Acquired):
         return _described(self.statistics())
 
 
-class RLock(_Acquired):
+class RLock(Acquired, Primitive):
     """A lock that its holder can take again; as often as it has taken it, it has to release it.
 
     The holder is an interpreter: a worker with all that it runs, or the hub.
@@ -229,7 +232,7 @@ def _described(found: LockStatistics) -> str:
     return f"{state}, {found.waiting} waiting"
 
 
-class Semaphore(_Acquired):
+class Semaphore(Acquired, Primitive):
     """A number of permits, which ``acquire`` takes one of and ``release`` gives back.
 
     Args:

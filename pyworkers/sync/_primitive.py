@@ -109,7 +109,14 @@ class Primitive(Handle):
         return self._mode
 
     def reduced(self) -> tuple[Any, ...]:
-        return _attach, (type(self), self._mode, self._block.id)
+        return _attach, (type(self), self._mode, self._block.id, *self._companions())
+
+    def _companions(self) -> tuple[Any, ...]:
+        """Returns what travels with it."""
+        return ()
+
+    def _join(self, *companions: Any) -> None:
+        """Gets what has travelled with it."""
 
     def _describe(self) -> str:
         """Returns what there is to say of its state."""
@@ -137,6 +144,8 @@ class Primitive(Handle):
         return result
 
 
-def _attach(kind: type[Primitive], mode: Mode, id: int) -> Primitive:
+def _attach(kind: type[Primitive], mode: Mode, id: int, *companions: Any) -> Primitive:
     """Finds a primitive that a pickle names."""
-    return kind._attached(mode, id)
+    primitive = kind._attached(mode, id)
+    primitive._join(*companions)
+    return primitive
