@@ -64,7 +64,14 @@ class Tab:
         self.ask(
             "connect",
             {
-                "modules": ["timing.py", "workload.py", "held.py", "counting.py", "turns.py"],
+                "modules": [
+                    "timing.py",
+                    "workload.py",
+                    "held.py",
+                    "counting.py",
+                    "turns.py",
+                    "passing.py",
+                ],
                 **options,
             },
         )

@@ -8,6 +8,7 @@ import { Barrier, Latch, Once } from "./barriers.mjs";
 import { Condition } from "./conditions.mjs";
 import { Counter32, Counter64, Progress } from "./counters.mjs";
 import { Flag, Lock, Semaphore } from "./locks.mjs";
+import { Consumer, Joiner, Onlooker, Producer } from "./queues.mjs";
 import { RWLock } from "./rwlocks.mjs";
 
 export const PRIMITIVES = Object.freeze({
@@ -24,6 +25,10 @@ export const PRIMITIVES = Object.freeze({
   Latch,
   Once,
   RWLock,
+  Queue: Consumer,
+  Producer,
+  Onlooker,
+  Joiner,
 });
 
 /**
@@ -32,5 +37,5 @@ export const PRIMITIVES = Object.freeze({
  * @param {number} offset of it in the arena
  */
 export function primitive(link, kind, offset) {
-  return new PRIMITIVES[kind](link.arena, offset, link.hubBell());
+  return new PRIMITIVES[kind](link.arena, offset, link.hubBell(), link.heap);
 }

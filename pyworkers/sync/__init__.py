@@ -45,6 +45,7 @@ from pyworkers.sync._locks import (
 )
 from pyworkers.sync._memory import ShareableList, SharedMemory
 from pyworkers.sync._pairs import create_cancellation_token, create_progress_tracker
+from pyworkers.sync._pipe import Connection, Pipe
 from pyworkers.sync._pool import AsyncResult, IMapIterator, Pool
 from pyworkers.sync._process import (
     ParentProcess,
@@ -56,6 +57,7 @@ from pyworkers.sync._process import (
     wait_async,
 )
 from pyworkers.sync._progress import progress
+from pyworkers.sync._queues import JoinableQueue, Queue, QueueStatistics, SimpleQueue
 from pyworkers.sync._rwlocks import ReadLock, RWLock, RWLockStatistics, WriteLock
 from pyworkers.sync._shared import (
     ProgressReporter,
@@ -77,9 +79,11 @@ __all__ = [
     "CancellationToken",
     "Condition",
     "ConditionStatistics",
+    "Connection",
     "Context",
     "Event",
     "IMapIterator",
+    "JoinableQueue",
     "Latch",
     "LatchStatistics",
     "Lock",
@@ -88,9 +92,12 @@ __all__ = [
     "Once",
     "OnceStatistics",
     "ParentProcess",
+    "Pipe",
     "Pool",
     "Process",
     "ProgressReporter",
+    "Queue",
+    "QueueStatistics",
     "RLock",
     "RWLock",
     "RWLockStatistics",
@@ -106,6 +113,7 @@ __all__ = [
     "SharedFlag",
     "SharedMemory",
     "SharedProgress",
+    "SimpleQueue",
     "Value",
     "WriteLock",
     "active_children",

@@ -37,28 +37,30 @@ class Primitive(Handle):
         ArenaFull: there is no room.
     """
 
+    # ``beyond`` is for subclasses: so many bytes of shared memory that need no initial value.
+
     __slots__ = ("__weakref__", "_attempt", "_block", "_core", "_mode")
 
     _KIND: ClassVar[str]
     """Its name in the shim, and in ``_local``."""
     _BYTES: ClassVar[int]
-    """Its size in shared memory."""
+    """Its size in shared memory, which begins with so many zeros."""
 
     _block: Block
     _core: Core
     _mode: Mode
 
-    def __init__(self, *, mode: Mode | None = None) -> None:
+    def __init__(self, *, mode: Mode | None = None, beyond: int = 0) -> None:
         worker = current_worker()
         if worker is not None and "inline" not in stores:
-            self._create_from(worker, mode)
+            self._create_from(worker, mode, beyond)
             return
         mode = choose_mode(mode)
         hub = hub_for(mode)
         if mode == "shared":
             store = hub.store
             assert isinstance(store, ArenaStore)
-            self._open(mode, store.own(store.arena.allocate(self._BYTES)))
+            self._open(mode, store.own(store.arena.allocate(self._BYTES + beyond)))
             store.arena.write(self._block.id, 0, bytes(self._BYTES))
         else:
             primitive = KINDS[self._KIND]()
@@ -67,8 +69,8 @@ class Primitive(Handle):
             self._core = LocalCore(primitive, _HUB, hub)
         self._set_up()
 
-    def _create_from(self, worker: Worker, mode: Mode | None) -> None:
-        own, block = create_from(worker, self._KIND, self._BYTES)
+    def _create_from(self, worker: Worker, mode: Mode | None, beyond: int) -> None:
+        own, block = create_from(worker, self._KIND, self._BYTES + beyond)
         if mode not in (None, own):
             raise ModeError(f"in a worker of mode {own} nothing of mode {mode} can be created")
         if own == "shared":
