@@ -74,7 +74,7 @@ options = dict(
 
 
 def test_a_forked_worker_is_as_one_that_was_set_up(hub: Hub) -> None:
-    """It has the modules, files, folder, variables and globals of one that ran the set-up."""
+    """X-03: it has the modules, files, folder, variables and globals of one that ran the set-up."""
     plain, state, forked, workers, started = hub.run(
         FORKED
         + SET_UP
@@ -98,7 +98,7 @@ async with WorkerPool(1, max_tasks_per_child=1, **options) as pool:
 
 
 def test_the_set_up_runs_once_for_all_that_are_forked(hub: Hub) -> None:
-    """It prints in the first worker and where the memory is taken, and nowhere else."""
+    """X-03: it prints in the first worker and where the memory is taken, and nowhere else."""
     lines, forked = hub.run(
         FORKED
         + """
@@ -122,7 +122,7 @@ async with WorkerPool(
 
 
 def test_what_must_differ_between_forked_workers_does(hub: Hub) -> None:
-    """Random numbers, identifiers, temporary names and process numbers are each worker's own."""
+    """X-03: random numbers, identifiers, temporary names and process numbers are each worker's own."""
     found = hub.run(
         FORKED
         + """
@@ -193,7 +193,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("what", REFUSED)
 def test_a_set_up_that_leaves_what_no_memory_holds_runs_in_each_worker(hub: Hub, what: str) -> None:
-    """Nothing fails: the reason is logged once, and is in the statistics."""
+    """X-03: nothing fails: the reason is logged once, and is in the statistics."""
     source, reason = REFUSED[what]
     state, found, calls, warned = hub.run(
         FORKED
@@ -230,7 +230,7 @@ return fork.state, fork.reason, calls, warned
 
 
 def test_what_ended_before_the_set_up_did_is_no_reason(hub: Hub) -> None:
-    """A timer that was cancelled, a file that was closed, and an object that was dropped."""
+    """X-03: A timer that was cancelled, a file that was closed, and an object that was dropped."""
     state, reason = hub.run(
         FORKED
         + """
@@ -250,7 +250,7 @@ async with WorkerPool(1, initializer=prepare, fork=True, standby=0) as pool:
 
 
 def test_a_worker_in_place_of_one_that_died_is_forked(hub: Hub) -> None:
-    """A reserve starts beside the fork, from it or not."""
+    """X-03: A reserve starts beside the fork, from it or not."""
     found = hub.run(
         FORKED
         + """
@@ -282,7 +282,7 @@ async with WorkerPool(1, initializer=prepare, fork=True, standby=1) as pool:
 
 
 def test_a_forked_worker_learns_what_has_changed_since(hub: Hub) -> None:
-    """It keeps what the set-up has found, and is told the difference, as older workers are."""
+    """X-03: it keeps what the set-up has found, and is told the difference, as older workers are."""
     found = hub.run(
         FORKED
         + """
@@ -312,6 +312,7 @@ async with WorkerPool(
 
 
 def test_a_pool_that_ends_while_its_fork_is_made_ends(hub: Hub) -> None:
+    """X-03."""
     state = hub.run(
         """
 def prepare():
@@ -327,10 +328,12 @@ return pool.stats().fork.state
 
 
 def test_a_pool_that_has_nothing_to_set_up_has_no_fork(hub: Hub) -> None:
+    """X-03."""
     assert hub.run("return WorkerPool(1, fork=True).stats().fork") is None
 
 
 def test_inline_there_is_no_fork(hub: Hub) -> None:
+    """X-03."""
     body = (
         "return WorkerPool(fork=True, mode='inline', initializer=len, initargs=('',)).stats().fork"
     )

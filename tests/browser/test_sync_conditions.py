@@ -30,7 +30,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 def test_notify_wakes_exactly_as_many_as_it_is_told(hub: Hub, kind: str) -> None:
-    """Four wait; of what is notified of, nobody gets more or less."""
+    """X-05: four wait; of what is notified of, nobody gets more or less."""
     counts = run(
         hub,
         """
@@ -55,6 +55,7 @@ def test_notify_wakes_exactly_as_many_as_it_is_told(hub: Hub, kind: str) -> None
 
 
 def test_who_does_not_hold_the_lock_can_neither_wait_nor_notify(hub: Hub) -> None:
+    """X-05."""
     errors = run(
         hub,
         """
@@ -82,6 +83,7 @@ def test_who_does_not_hold_the_lock_can_neither_wait_nor_notify(hub: Hub) -> Non
 
 
 def test_a_wait_gives_all_depths_of_an_rlock_back_and_restores_them(hub: Hub) -> None:
+    """X-05."""
     run(
         hub,
         """
@@ -106,7 +108,7 @@ def test_a_wait_gives_all_depths_of_an_rlock_back_and_restores_them(hub: Hub) ->
 
 
 def test_a_wait_that_is_cancelled_or_whose_worker_dies_hands_its_notification_on(hub: Hub) -> None:
-    """Notified are those that cannot go on; who came after them goes on in their place."""
+    """X-05: notified are those that cannot go on; who came after them goes on in their place."""
     results = run(
         hub,
         """
@@ -144,6 +146,7 @@ def test_a_wait_that_is_cancelled_or_whose_worker_dies_hands_its_notification_on
 
 
 def test_wait_for_returns_what_holds_or_does_not_in_time(hub: Hub) -> None:
+    """X-05."""
     run(
         hub,
         """
@@ -166,6 +169,7 @@ def test_wait_for_returns_what_holds_or_does_not_in_time(hub: Hub) -> None:
 
 
 def test_plain_functions_wait_for_each_other_where_they_can_block(hub: Hub) -> None:
+    """X-05."""
     if not hub.can_block:
         pytest.skip("plain functions wait where there is shared memory")
     total = run(
@@ -196,6 +200,7 @@ def test_plain_functions_wait_for_each_other_where_they_can_block(hub: Hub) -> N
 
 
 def test_all_pass_a_barrier_together_and_the_last_acts(hub: Hub) -> None:
+    """X-05."""
     indices = run(
         hub,
         """
@@ -220,6 +225,7 @@ def test_all_pass_a_barrier_together_and_the_last_acts(hub: Hub) -> None:
 def test_a_barrier_breaks_by_time_cancel_death_abort_and_failure_and_can_be_reset(
     hub: Hub,
 ) -> None:
+    """X-05."""
     run(
         hub,
         """
@@ -267,6 +273,7 @@ def test_a_barrier_breaks_by_time_cancel_death_abort_and_failure_and_can_be_rese
 
 
 def test_many_read_or_one_writes_and_nobody_starves(hub: Hub) -> None:
+    """X-05."""
     run(
         hub,
         """
@@ -310,6 +317,7 @@ def test_many_read_or_one_writes_and_nobody_starves(hub: Hub) -> None:
 
 
 def test_readers_that_die_are_forgotten_and_writers_reported(hub: Hub) -> None:
+    """X-05."""
     run(
         hub,
         """
@@ -335,6 +343,7 @@ def test_readers_that_die_are_forgotten_and_writers_reported(hub: Hub) -> None:
 
 
 def test_once_is_done_once_though_who_began_fails_or_dies(hub: Hub) -> None:
+    """X-05."""
     run(
         hub,
         """
@@ -364,6 +373,7 @@ def test_once_is_done_once_though_who_began_fails_or_dies(hub: Hub) -> None:
 
 
 def test_a_latch_opens_when_it_is_counted_down(hub: Hub) -> None:
+    """X-05."""
     run(
         hub,
         """

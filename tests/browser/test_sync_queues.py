@@ -140,6 +140,7 @@ def test_batches_go_through_in_one_piece(hub: Hub) -> None:
 
 
 def test_a_queue_is_full_and_empty_and_closed(hub: Hub) -> None:
+    """X-05."""
     found = run(
         hub,
         """
@@ -201,6 +202,7 @@ def test_a_queue_is_full_and_empty_and_closed(hub: Hub) -> None:
 
 
 def test_who_waits_wakes_when_a_queue_is_closed_or_its_time_is_over(hub: Hub) -> None:
+    """X-05."""
     found = run(
         hub,
         """
@@ -392,6 +394,7 @@ def test_a_pipe_sends_both_ways_until_it_is_closed(hub: Hub) -> None:
 
 
 def test_what_somebody_has_to_keep_is_refused(hub: Hub) -> None:
+    """X-05."""
     with pytest.raises(HubError, match="cannot be put into a queue, as nobody would keep it"):
         run(hub, "q = SimpleQueue()\nq.put({'a': [Queue()]})")
     with pytest.raises(HubError, match="capacity must be from"):

@@ -34,7 +34,7 @@ def seeded() -> int:
 
 @pytest.mark.timeout(120)
 def test_sums_under_each_primitive_are_exact_and_nobody_starves(hub: Hub) -> None:
-    """Numbers are added to in two steps, under a lock of each kind; each worker gets its turns."""
+    """X-05: numbers are added to in two steps, under a lock of each kind; each worker gets its turns."""
     found = run(
         hub,
         """
@@ -76,7 +76,7 @@ def test_sums_under_each_primitive_are_exact_and_nobody_starves(hub: Hub) -> Non
 
 @pytest.mark.timeout(120)
 def test_no_count_is_lost_when_workers_die_with_a_lock(hub: Hub) -> None:
-    """Who is told that a holder has died sets right what that one left half done."""
+    """X-05: who is told that a holder has died sets right what that one left half done."""
     run(
         hub,
         """
@@ -121,7 +121,7 @@ def test_no_count_is_lost_when_workers_die_with_a_lock(hub: Hub) -> None:
 
 @pytest.mark.timeout(120)
 def test_four_philosophers_eat_their_fill(hub: Hub) -> None:
-    """Each needs two forks, the lower one first, and none waits for ever."""
+    """X-05: each needs two forks, the lower one first, and none waits for ever."""
     eaten = run(
         hub,
         """
