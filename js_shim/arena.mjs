@@ -97,6 +97,8 @@ const SPIN_MS = 5;
 export const HUB = 0;
 export const BROKER = 0x3fffffff;
 export const PAGE = 0x3ffffffe;
+/** Owns what is on its way through a queue. */
+export const QUEUE = 0x3ffffffd;
 
 /** @returns {WebAssembly.Memory} an empty region */
 export function arenaMemory() {

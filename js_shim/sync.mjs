@@ -5,8 +5,18 @@
  */
 
 import { Flag, Lock, Semaphore } from "./locks.mjs";
+import { Consumer, Joiner, Onlooker, Producer } from "./queues.mjs";
 
-const PRIMITIVES = Object.freeze({ Lock, RLock: Lock, Semaphore, Flag });
+const PRIMITIVES = Object.freeze({
+  Lock,
+  RLock: Lock,
+  Semaphore,
+  Flag,
+  Queue: Consumer,
+  Producer,
+  Onlooker,
+  Joiner,
+});
 
 /**
  * @param {import("./ring_link.mjs").RingLink} link of this thread
@@ -14,5 +24,5 @@ const PRIMITIVES = Object.freeze({ Lock, RLock: Lock, Semaphore, Flag });
  * @param {number} offset of it in the arena
  */
 export function primitive(link, kind, offset) {
-  return new PRIMITIVES[kind](link.arena, offset, link.hubBell());
+  return new PRIMITIVES[kind](link.arena, offset, link.hubBell(), link.heap);
 }

@@ -105,6 +105,9 @@ class Interruptions:
     ) -> None:
         self.current = 0
         """The task whose own code runs and may be interrupted; 0 if there is none."""
+        self.is_put_off = False
+        """Whether what runs must not lose what it has just got: ``raise_put_off`` comes later."""
+        self._put_off = 0
         self._asked = asked
         self._coroutines = coroutines
         self._cancelled: set[int] = set()
@@ -148,7 +151,13 @@ class Interruptions:
     def check(self) -> None:
         """Raises TaskCancelled, once, if what runs now is the task that the hub wants ended."""
         task = self._take()
-        if task == 0 or task in self._raised:
+        if self.is_put_off:
+            self._put_off = task or self._put_off
+        elif task:
+            self._raise_in(task)
+
+    def _raise_in(self, task: int) -> None:
+        if task in self._raised:
             return
         if task != self.current:
             running = self._coroutines.get(task)
@@ -156,6 +165,12 @@ class Interruptions:
                 return
         self._raised.add(task)
         raise TaskCancelled("the task was cancelled")
+
+    def raise_put_off(self) -> None:
+        """Raises TaskCancelled, once, if a signal came for what runs now while it was put off."""
+        if self._put_off:
+            task, self._put_off = self._put_off, 0
+            self._raise_in(task)
 
     def _take(self) -> int:
         task = self._asked()

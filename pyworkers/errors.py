@@ -9,6 +9,8 @@
     ├── ArenaFull             no room in the shared memory (also a MemoryError)
     ├── CircuitOpen           a call that was not made, as too many like it have failed
     ├── OwnerDied             the worker that held a lock has ended (also an OSError)
+    ├── QueueClosed           a queue of pyworkers.sync was closed (also a ValueError and, from
+    │                         Python 3.13 on, a queue.ShutDown)
     ├── QueueFull             as many tasks or requests wait as allowed (also a queue.Full)
     ├── NoHandler             nobody there handles such messages (also a LookupError)
     ├── PageError             JavaScript in the page that was asked has thrown something
@@ -23,6 +25,7 @@ subclass, it passes by ``except Exception``.
 
 import asyncio
 import queue
+import sys
 from concurrent.futures import BrokenExecutor
 
 __all__ = [
@@ -36,6 +39,7 @@ __all__ = [
     "PayloadError",
     "ProtocolError",
     "PyworkersError",
+    "QueueClosed",
     "QueueFull",
     "RemoteTraceback",
     "TaskCancelled",
@@ -89,6 +93,18 @@ class CircuitOpen(PyworkersError):
             f"calls of {self.function} keep failing: the next one may be tried "
             f"in {self.seconds:.1f} s"
         )
+
+
+if sys.version_info >= (3, 13):
+    _ShutDown = queue.ShutDown
+else:
+
+    class _ShutDown(Exception):
+        """What the standard library has from Python 3.13 on."""
+
+
+class QueueClosed(PyworkersError, ValueError, _ShutDown):
+    """A queue was closed: nothing can be put any more, and nothing more will come."""
 
 
 class QueueFull(PyworkersError, queue.Full):

@@ -47,6 +47,10 @@ class LocalPrimitive(ABC):
     def give_back(self, owner: int) -> None:  # noqa: B027 - there may be nothing to undo
         """Undoes a ``take`` of which its owner has not heard."""
 
+    def undo(self, owner: int, outcome: Any) -> None:
+        """Undoes a ``take`` with this outcome, of which its owner has not heard."""
+        self.give_back(owner)
+
     def owner_lost(self, owner: int) -> None:
         """A worker is gone; its waits go with it."""
         self._waiting = deque(wait for wait in self._waiting if wait.owner != owner)
@@ -243,7 +247,7 @@ class LocalCore:
                 self._hub.wait(lambda: wait.outcome != NOT_YET, timeout)
         except BaseException:
             if wait.outcome != NOT_YET:
-                self.primitive.give_back(self._owner)
+                self.primitive.undo(self._owner, wait.outcome)
             raise
         finally:
             self.primitive.end(wait)
@@ -257,7 +261,7 @@ class LocalCore:
                 await asyncio.wait({told}, timeout=timeout)
         except BaseException:
             if wait.outcome != NOT_YET:
-                self.primitive.give_back(self._owner)
+                self.primitive.undo(self._owner, wait.outcome)
             raise
         finally:
             self.primitive.end(wait)

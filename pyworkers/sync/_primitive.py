@@ -35,18 +35,20 @@ class Primitive(Handle):
         ArenaFull: there is no room.
     """
 
+    # ``beyond`` is for subclasses: so many bytes of shared memory that need no initial value.
+
     __slots__ = ("__weakref__", "_attempt", "_block", "_core", "_mode")
 
     _KIND: ClassVar[str]
     """Its name in the shim, and in ``_local``."""
     _BYTES: ClassVar[int]
-    """Its size in shared memory."""
+    """Its size in shared memory, which begins with so many zeros."""
 
     _block: Block
     _core: Core
     _mode: Mode
 
-    def __init__(self, *, mode: Mode | None = None) -> None:
+    def __init__(self, *, mode: Mode | None = None, beyond: int = 0) -> None:
         if current_worker() is not None:
             raise ModeError(
                 f"a {type(self).__name__} cannot be created in a worker: create it where the pool "
@@ -57,7 +59,7 @@ class Primitive(Handle):
         if mode == "shared":
             store = hub.store
             assert isinstance(store, ArenaStore)
-            self._open(mode, store.own(store.arena.allocate(self._BYTES)))
+            self._open(mode, store.own(store.arena.allocate(self._BYTES + beyond)))
             store.arena.write(self._block.id, 0, bytes(self._BYTES))
         else:
             primitive = KINDS[self._KIND]()
