@@ -54,6 +54,16 @@ const GET_LOSSES = 68;
 /** Where the ring begins, in bytes. */
 export const RING = 320;
 
+/** For who looks at a queue from outside. */
+export const QUEUE_WORDS = Object.freeze({
+  PUTS,
+  GETS,
+  FINISHED,
+  PRODUCER,
+  CONSUMER,
+  TAILS,
+});
+
 const BLOCK = 0x80000000;
 const CLOSED = 1;
 
