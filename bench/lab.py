@@ -61,7 +61,9 @@ class Tab:
 
     def connect(self, **options: Any) -> None:
         """Starts a hub in which the modules that its tasks and figures need can be imported."""
-        self.ask("connect", {"modules": ["timing.py", "workload.py", "held.py"], **options})
+        self.ask(
+            "connect", {"modules": ["timing.py", "workload.py", "held.py", "passing.py"], **options}
+        )
 
     def run(self, source: str) -> Any:
         """Runs Python source in the hub and returns the value of its last expression."""

@@ -16,6 +16,7 @@ from bench.figures.overhead import FIGURE as overhead
 from bench.figures.page_frames import FIGURE as page_frames
 from bench.figures.page_start import FIGURE as page_start
 from bench.figures.pools import FIGURE as pools
+from bench.figures.queues import FIGURE as queues
 from bench.figures.shared_object import FIGURE as shared_object
 from bench.figures.standby import FIGURE as standby
 from bench.figures.start import FIGURE as start
@@ -31,6 +32,7 @@ FIGURES: Final[dict[str, Figure]] = {
         overhead,
         map_throughput,
         messages,
+        queues,
         big_argument,
         shared_object,
         cpu_scaling,

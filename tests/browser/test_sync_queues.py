@@ -250,12 +250,11 @@ def test_a_worker_that_is_killed_does_not_keep_others_from_their_queue(hub: Hub)
         counts = []
         for victim in (flood, drink):
             q = Queue(10)
-            async with WorkerPool(2) as pool:
-                await both_started(pool)
-                a, b = pool.submit(flood, q), pool.submit(drink, q)
+            async with WorkerPool(1) as one, WorkerPool(1) as two:
+                a, b = one.submit(flood, q), two.submit(drink, q)
                 while q.statistics().gets < 200:
                     await asyncio.sleep(0.001)
-                pool.kill(a if victim is flood else b)
+                one.kill(a) if victim is flood else two.kill(b)
                 if victim is flood:
                     while q.qsize():
                         await asyncio.sleep(0.001)
@@ -269,7 +268,7 @@ def test_a_worker_that_is_killed_does_not_keep_others_from_their_queue(hub: Hub)
                         assert i > last and len(data) == i % 7 * 9_000
                         last = i
                 counts.append(q.qsize() <= 10)
-                pool.kill(b if victim is flood else a)
+                two.kill(b) if victim is flood else one.kill(a)
         return counts
         """,
     )

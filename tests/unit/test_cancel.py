@@ -196,3 +196,28 @@ def test_sleep_is_that_of_the_time_module() -> None:
     wrong: Any = "1"
     with pytest.raises((TypeError, AttributeError)):
         sleep(wrong)
+
+
+def test_a_signal_that_is_put_off_is_raised_once_when_it_may_be() -> None:
+    """C-03: what was just taken is not lost with the task that took it."""
+    named = [7, 0, 0]
+    interruptions = Interruptions(lambda: named.pop(0) if named else 0, {})
+    interruptions.current = 7
+    interruptions.is_put_off = True
+    interruptions.check()
+    interruptions.check()
+    interruptions.is_put_off = False
+    with pytest.raises(TaskCancelled):
+        interruptions.raise_put_off()
+    interruptions.raise_put_off()
+
+
+def test_a_signal_that_is_put_off_does_not_hit_the_next_task() -> None:
+    named = [7]
+    interruptions = Interruptions(lambda: named.pop(0) if named else 0, {})
+    interruptions.current = 7
+    interruptions.is_put_off = True
+    interruptions.check()
+    interruptions.over(7)
+    interruptions.current = 8
+    interruptions.raise_put_off()
