@@ -12,8 +12,8 @@ import time
 from collections import deque
 from typing import Any, ClassVar, Final
 
+from pyworkers._answers import SERVICES, Message
 from pyworkers._hub import hub_for
-from pyworkers._messages import SERVICES, Message
 from pyworkers.sync._core import DONE, NOT_YET
 from pyworkers.sync._hosted import found
 from pyworkers.sync._local import KINDS, LocalCore, LocalPrimitive
