@@ -470,7 +470,7 @@ def test_early_requests_wait_for_the_initializer(hub: Hub) -> None:
 
 
 def test_messages_carry_what_is_kept(hub: Hub) -> None:
-    """C-08 B-08: an object that is kept, and a shared array, as arguments of tasks do."""
+    """C-08 X-04: an object that is kept, and a shared array, as arguments of tasks do."""
     outcome = hub.run(
         """
         kept = []

@@ -122,7 +122,9 @@ async with WorkerPool(
 
 
 def test_what_must_differ_between_forked_workers_does(hub: Hub) -> None:
-    """X-03: random numbers, identifiers, temporary names and process numbers are each worker's own."""
+    """X-03: random numbers, identifiers, temporary names and process numbers are each worker's
+    own.
+    """
     found = hub.run(
         FORKED
         + """

@@ -34,7 +34,9 @@ def seeded() -> int:
 
 @pytest.mark.timeout(120)
 def test_sums_under_each_primitive_are_exact_and_nobody_starves(hub: Hub) -> None:
-    """X-05: numbers are added to in two steps, under a lock of each kind; each worker gets its turns."""
+    """X-05: numbers are added to in two steps, under a lock of each kind; each worker gets its
+    turns.
+    """
     found = run(
         hub,
         """
