@@ -284,7 +284,7 @@ async with WorkerPool(1, initializer=prepare, fork=True, standby=1) as pool:
 
 
 def test_a_forked_worker_learns_what_has_changed_since(hub: Hub) -> None:
-    """X-03: it keeps what the set-up has found, and is told the difference, as older workers are."""
+    """X-03: it keeps what the set-up has found; it is told the difference, as older ones are."""
     found = hub.run(
         FORKED
         + """
