@@ -26,7 +26,7 @@ from pyworkers.errors import PayloadError
 from pyworkers.sync._core import DONE, NOT_YET, Core, SharedCore
 from pyworkers.sync._hosted import HostedCore
 from pyworkers.sync._local import LocalCore
-from pyworkers.sync._local_queue import CHANNEL, ENDED, Item, LocalQueue
+from pyworkers.sync._local_queue import CHANNEL, ENDED, JOINED, SOME, Item, LocalQueue
 
 _BOX_BYTES: Final = 65_536
 _MAX_INLINE: Final = 16_384
@@ -543,8 +543,8 @@ class HostedLine:
     def __init__(self, number: int) -> None:
         self._number = number
         self._core = HostedCore("Queue", number)
-        self.some: Core = HostedCore("Onlooker", number + 2)
-        self.joined: Core = HostedCore("Joiner", number + 3)
+        self.some = self._core.part(SOME)
+        self.joined = self._core.part(JOINED)
 
     @property
     def _channel(self) -> DirectChannel:

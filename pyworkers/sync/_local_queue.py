@@ -21,6 +21,11 @@ from pyworkers.sync._local import KINDS, LocalCore, LocalPrimitive
 ENDED: Final = -1
 """There will be nothing more: a try came to its end, though nothing was put or taken."""
 
+SOME: Final = 1
+"""The part of a queue that is waited for until there is something, or the end."""
+JOINED: Final = 2
+"""The part that is waited for until all is done with."""
+
 CHANNEL: Final = "pyworkers.queues"
 
 Item = tuple[bytes, list[Any]]
@@ -34,7 +39,7 @@ def size_of(item: Item) -> int:
 
 
 class LocalQueue(LocalPrimitive):
-    """As ``Consumer`` of ``js_shim/queues.mjs``; its other ends are ``parts``."""
+    """As ``Consumer`` of ``js_shim/queues.mjs``; its other ends are its parts."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,10 +52,8 @@ class LocalQueue(LocalPrimitive):
         self.some = _Some(self)
         self.joined = _Joined(self)
 
-    @property
-    def parts(self) -> tuple[LocalPrimitive, ...]:
-        """What is hosted behind it, in this order."""
-        return self.room, self.some, self.joined
+    def part(self, owner: int, *which: int) -> LocalPrimitive:
+        return {SOME: self.some, JOINED: self.joined}[which[0]]
 
     def initialize(self, owner: int, maxsize: int) -> None:
         self.maxsize = maxsize
@@ -89,7 +92,7 @@ class LocalQueue(LocalPrimitive):
 
     def close(self, owner: int) -> None:
         self.closed = True
-        for each in (self, *self.parts):
+        for each in (self, self.room, self.some, self.joined):
             each.serve()
 
     def drain(self, owner: int) -> bool:
@@ -123,6 +126,8 @@ class LocalQueue(LocalPrimitive):
 
     def owner_lost(self, owner: int) -> None:
         super().owner_lost(owner)
+        for each in (self.room, self.some, self.joined):
+            each.owner_lost(owner)
         for worker, ticket in [key for key in self._sent if key[0] == owner]:
             self.came_back(worker, ticket)
 

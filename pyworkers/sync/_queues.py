@@ -16,7 +16,6 @@ from pyworkers._arena import SharedArena
 from pyworkers._env import Mode
 from pyworkers._store import ArenaStore, Block, stores
 from pyworkers.errors import PayloadError, QueueClosed
-from pyworkers.sync import _hosted
 from pyworkers.sync._core import SharedCore
 from pyworkers.sync._hosted import HostedCore
 from pyworkers.sync._lines import END, NOTHING, HostedLine, Line, LocalLine, SharedLine
@@ -107,11 +106,7 @@ class _Queue(Primitive):
             # was made last is called first.
             weakref.finalize(self._block, core._shim.dispose).atexit = False
         else:
-            assert isinstance(core, LocalCore)
-            assert isinstance(core.primitive, LocalQueue)
             core.ask("initialize", maxsize)
-            for part in core.primitive.parts:
-                _hosted.host(part, self._mode)
 
     def _open(self, mode: Mode, block: Block) -> None:
         super()._open(mode, block)

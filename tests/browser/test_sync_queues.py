@@ -226,7 +226,7 @@ def test_who_waits_wakes_when_a_queue_is_closed_or_its_time_is_over(hub: Hub) ->
             waiting = [pool.submit(late, q), pool.submit(put, full), pool.submit(sync, joined)]
             first = await waiting[0]
             while full.statistics().producers == 0:
-                await asyncio.sleep(0.001)
+                await asyncio.sleep(0.01)
             full.close()
             await joined.get_async()
             joined.task_done()
@@ -255,14 +255,14 @@ def test_a_worker_that_is_killed_does_not_keep_others_from_their_queue(hub: Hub)
             async with WorkerPool(1) as one, WorkerPool(1) as two:
                 a, b = one.submit(flood, q), two.submit(drink, q)
                 while q.statistics().gets < 200:
-                    await asyncio.sleep(0.001)
+                    await asyncio.sleep(0.01)
                 one.kill(a) if victim is flood else two.kill(b)
                 if victim is flood:
                     while q.qsize():
-                        await asyncio.sleep(0.001)
+                        await asyncio.sleep(0.01)
                     await q.put_async("from the hub")
                     while q.qsize():
-                        await asyncio.sleep(0.001)
+                        await asyncio.sleep(0.01)
                 else:
                     last = 0
                     for _ in range(50):
@@ -289,7 +289,7 @@ def test_an_item_is_not_lost_with_the_cancelled_task_that_waits_for_it(hub: Hub)
             for i in range(12):
                 future = pool.submit(take, q, taken)
                 while q.statistics().consumers == 0 and not future.done():
-                    await asyncio.sleep(0.001)
+                    await asyncio.sleep(0.01)
                 if i % 2:
                     future.cancel(running=True)
                 q.put(i)
@@ -298,7 +298,7 @@ def test_an_item_is_not_lost_with_the_cancelled_task_that_waits_for_it(hub: Hub)
                 except (asyncio.CancelledError, TaskCancelled):
                     pass
             while q.qsize() + taken.qsize() < 12:
-                await asyncio.sleep(0.001)
+                await asyncio.sleep(0.01)
             left = q.get_many(12, False) if q.qsize() else []
             return sorted([*left, *taken.get_many(12)]) == [*range(12)]
         """,

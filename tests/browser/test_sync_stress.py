@@ -104,7 +104,7 @@ def test_no_count_is_lost_when_workers_die_with_a_lock(hub: Hub) -> None:
             for i in range(5, 9):
                 until = counts[0] + rng.randrange(50, 400)
                 while counts[0] < until and not all(task.done() for task in tasks):
-                    await asyncio.sleep(0.001)
+                    await asyncio.sleep(0.01)
                 victim = endless.pop(0)
                 pool.kill(victim)
                 endless.append(pool.submit(add, i, 10**9, counts, lock))
