@@ -42,7 +42,8 @@ const SWEEP_AGAIN_MS = 20;
  * What a hub needs of a broker, near or far.
  * @typedef {object} BrokerLike
  * @property {(request: SpawnRequest) => void} spawn
- * @property {(peer: number) => void} terminate
+ * @property {(peer: number) => void} terminate ends a worker at once
+ * @property {(peer: number) => void} retire ends one that has nothing to do
  * @property {(peer: number, reason: string) => void} ondied where the
  *   channel has a port; in mode shared the obituary is written into the channel, too, where a
  *   blocked hub sees it
@@ -130,16 +131,27 @@ export class Broker {
     }
   }
 
+  /** @param {number} peer */
+  terminate(peer) {
+    this.#end(peer, (thread) => thread.terminate());
+  }
+
+  /** @param {number} peer */
+  retire(peer) {
+    this.#end(peer, (thread) => thread.close());
+  }
+
   /**
    * Ends a worker, whether or not it has died already; its hub is done with it.
    * @param {number} peer
+   * @param {(thread: import("./thread.mjs").Thread) => void} how
    */
-  terminate(peer) {
+  #end(peer, how) {
     const worker = this.workers.get(peer);
     if (!worker) return;
     this.workers.delete(peer);
     this.forks.delete(peer);
-    worker.thread.terminate();
+    how(worker.thread);
     const { channel } = worker;
     if ("memory" in channel) {
       worker.thread.ended.then(() => this.#sweep(peer, channel));
@@ -161,7 +173,7 @@ export class Broker {
   /** Ends every thread; what is asked for later is not started. */
   close() {
     this.closed = true;
-    for (const peer of [...this.workers.keys()]) this.terminate(peer);
+    for (const peer of [...this.workers.keys()]) this.retire(peer);
   }
 }
 
@@ -173,8 +185,9 @@ export class Broker {
 export function serveBroker(port, broker) {
   broker.ondied = (peer, reason) => port.postMessage({ kind: "died", peer, reason });
   port.onmessage = ({ data }) => {
-    const message = checked(data, ["spawn", "terminate"]);
+    const message = checked(data, ["spawn", "terminate", "retire"]);
     if (message.kind === "spawn") broker.spawn(message);
+    else if (message.kind === "retire") broker.retire(message.peer);
     else broker.terminate(message.peer);
   };
 }
@@ -205,5 +218,10 @@ export class RemoteBroker {
   /** @param {number} peer */
   terminate(peer) {
     this.port.postMessage({ kind: "terminate", peer });
+  }
+
+  /** @param {number} peer */
+  retire(peer) {
+    this.port.postMessage({ kind: "retire", peer });
   }
 }

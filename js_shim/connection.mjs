@@ -457,7 +457,7 @@ export class Connection {
     if (this.#over) return;
     this.#over = new PyworkersError("ConnectionClosed", reason);
     this.#twins.close();
-    this.hub.terminate();
+    this.hub.close();
     this.broker.close();
     this.port.close();
     for (const { reject } of this.#pending.values()) reject(this.#over);

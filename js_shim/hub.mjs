@@ -120,9 +120,11 @@ class Hub {
   /**
    * Ends a worker and closes its channel.
    * @param {number} peer
+   * @param {boolean} isIdle whether it has nothing to do; else it is ended at once
    */
-  terminate(peer) {
-    this.broker.terminate(peer);
+  terminate(peer, isIdle) {
+    if (isIdle) this.broker.retire(peer);
+    else this.broker.terminate(peer);
     this.link.close(peer);
     const memory = this.channels.get(peer);
     if (!memory) return;

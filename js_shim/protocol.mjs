@@ -119,6 +119,7 @@ export const MESSAGES = Object.freeze({
     setup: "object?",
   },
   terminate: { peer: "id" },
+  retire: { peer: "id" },
   // broker to hub
   died: { peer: "id", reason: "string" },
 });

@@ -40,15 +40,16 @@ if (inNode && process.versions.v8.startsWith("11.")) {
 /**
  * @typedef {object} Thread
  * @property {(message: unknown, transfer?: any[]) => void} post
- * @property {() => void} terminate after it, nothing more is heard of this thread
+ * @property {() => void} terminate ends it at once, whatever it does; nothing more is heard of it
+ * @property {() => void} close has it end by itself, as it has nothing to do; the same otherwise
  * @property {Promise<void>} ended resolved when none of its code can run any more, which is later
- *   than `terminate`
+ *   than either
  */
 
 /** So long after its end was asked for, a thread without a Web Lock is taken to have ended. */
 const ENDING_MS = 1_000;
 
-/** So long a worker has to end by itself. */
+/** So long a thread has to end by itself. */
 const CLOSING_MS = 250;
 
 /**
@@ -84,23 +85,25 @@ export function startThread(url, name, listener) {
       end = resolve;
     })
   );
-  const terminate = () => {
+  const stop = (/** @type {() => void} */ how) => {
     if (over) return;
     over = true;
     if (!locked) setTimeout(end, ENDING_MS);
-    if (inNode) {
-      worker.terminate();
-      return;
-    }
-    // WebKit aborts the whole page when a worker is terminated that happens to collect garbage
-    // (JSC::VMTraps::deferTerminationSlow); between two tasks of its own it ends well.
-    worker.postMessage({ kind: "close" });
-    const late = setTimeout(() => worker.terminate(), CLOSING_MS);
-    ended.then(() => clearTimeout(late));
+    how();
   };
+  const terminate = () => stop(() => worker.terminate());
+  // WebKit aborts the whole page when a worker is terminated that happens to collect garbage
+  // (JSC::VMTraps::deferTerminationSlow); between two tasks of its own it ends well.
+  const close = () =>
+    stop(() => {
+      worker.postMessage({ kind: "close" });
+      const late = setTimeout(() => worker.terminate(), CLOSING_MS);
+      ended.then(() => clearTimeout(late));
+    });
   const died = (/** @type {string} */ reason) => {
     if (over) return;
-    terminate();
+    if (inNode) terminate();
+    else close();
     listener.died(reason);
   };
   const heard = (/** @type {any} */ data) => {
@@ -140,6 +143,7 @@ export function startThread(url, name, listener) {
   return {
     post: (message, transfer = []) => worker.postMessage(message, transfer),
     terminate,
+    close: inNode ? terminate : close,
     ended,
   };
 }

@@ -227,9 +227,9 @@ class Crew:
             self._settle_warming(lambda future: future.set_exception(broken()))
 
     def close(self, worker: int, reason: str) -> None:
-        """Ends a worker at once."""
+        """Ends a worker: at once if it does anything."""
         slot = self._scheduler.workers.get(worker)
         if slot is not None:
             self._ledger.worker_gone(slot)
-        self._peers.close(worker)
+        self._peers.close(worker, slot is None or slot.state is WorkerState.IDLE)
         self._messages.lost(worker, reason)

@@ -81,7 +81,7 @@ class Fork:
         """Drops it: no worker will be started any more, or none from it."""
         if self.maker is not None:
             maker, self.maker = self.maker, None
-            self._hub.terminate(maker)
+            self._hub.terminate(maker, is_idle=False)
 
     def worker_ready(self, measured: Measured) -> None:
         """A worker got ready, and told how it had started."""

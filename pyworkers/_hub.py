@@ -82,8 +82,8 @@ class Staff(Protocol):
             setup: makes it such a thread: what it sets up.
         """
 
-    def terminate(self, peer: int) -> None:
-        """Ends a worker at once, whatever it does, and closes its channel."""
+    def terminate(self, peer: int, is_idle: bool) -> None:
+        """Ends a worker, at once unless it ``is_idle``, and closes its channel."""
 
     def work(self) -> None:
         """Lets workers run that live in this thread."""
@@ -124,9 +124,9 @@ class ThreadStaff:
         data = None if setup is None else _js.to_uint8array(setup)
         self._shim.spawn(peer, name, _js.to_uint8array(start_archive()), fork, data)
 
-    def terminate(self, peer: int) -> None:
+    def terminate(self, peer: int, is_idle: bool) -> None:
         self.link.flush()
-        self._shim.terminate(peer)
+        self._shim.terminate(peer, is_idle)
 
     def work(self) -> None:
         pass
@@ -174,7 +174,7 @@ class InlineStaff:
         link = self._hub_end.connect(peer, self._on_bell)
         self._workers[peer] = Worker(link, peer, self.store, is_apart=False, hear=self._hear)
 
-    def terminate(self, peer: int) -> None:
+    def terminate(self, peer: int, is_idle: bool) -> None:
         self._workers.pop(peer).close()
         self.link.close(peer)
 
@@ -243,10 +243,10 @@ class Hub:
         self._staff.spawn(peer, f"{name} {role} {peer}", fork, setup)
         return peer
 
-    def terminate(self, peer: int) -> None:
-        """Ends a worker at once; nothing more is heard of it."""
+    def terminate(self, peer: int, is_idle: bool) -> None:
+        """Ends a worker, at once unless it ``is_idle``; nothing more is heard of it."""
         del self._handlers[peer]
-        self._staff.terminate(peer)
+        self._staff.terminate(peer, is_idle)
 
     def peers(self) -> set[int]:
         """Returns the numbers of the workers that there are."""

@@ -105,9 +105,9 @@ class Peers:
         self.send(worker, Kind.SETUP, 0, self._setup)
         return worker
 
-    def close(self, worker: int) -> None:
-        """Ends a worker at once; what it used is let go."""
-        self._hub.terminate(worker)
+    def close(self, worker: int, is_idle: bool) -> None:
+        """Ends a worker, at once unless it ``is_idle``; what it used is let go."""
+        self._hub.terminate(worker, is_idle)
         self._hub.store.peer_lost(worker)
         del self.told[worker]
         for stream in _STREAMS:

@@ -152,6 +152,7 @@ MESSAGES: Final[dict[str, dict[str, str]]] = {
         "setup": "object?",
     },
     "terminate": {"peer": "id"},
+    "retire": {"peer": "id"},
     "died": {"peer": "id", "reason": "string"},
 }
 """Messages between page, hub and broker: fields and their types, ``?`` where one may be absent."""

@@ -26,7 +26,9 @@ class FakeHub:
         self.ended: list[int] = []
         self.due: list[float] = []
         self.remind = self.due.append
-        self.terminate = self.ended.append
+
+    def terminate(self, peer: int, is_idle: bool) -> None:
+        self.ended.append(peer)
 
     def whole(self) -> Any:
         return encode({"variables": {}})
