@@ -18,7 +18,9 @@ from tests.jupyterlite import NOTEBOOKS, build_jupyterlite
 
 pytestmark = pytest.mark.timeout(400)  # for four interpreters and more, on a busy machine
 
-PLACES = ["chromium-shared", "chromium-transfer", "firefox-shared", "firefox-transfer"]
+PLACES = ["chromium-shared", "firefox-transfer"]
+MORE_PLACES = ["chromium-transfer", "firefox-shared"]
+"""With ``--all``."""
 NAMES = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
 
 WORKERS = """async () => {
@@ -99,7 +101,13 @@ def lite_site() -> Path:
     return build_jupyterlite()
 
 
-@pytest.fixture(scope="module", params=PLACES)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "lite" in metafunc.fixturenames:
+        places = PLACES + MORE_PLACES * metafunc.config.getoption("--all")
+        metafunc.parametrize("lite", places, indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
 def lite(request: pytest.FixtureRequest, lite_site: Path) -> Iterator[Lite]:
     """JupyterLite in one browser, on an isolated page or not."""
     place, mode = request.param.split("-")
