@@ -32,6 +32,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Builds what is tested, before pytest-pyodide looks for its copy of Pyodide."""
+    if hasattr(session.config, "workerinput"):  # who started this process has done it
+        return
     site = build_site(BUILD / "site")
     if (ROOT / "web").is_dir():
         shutil.copytree(ROOT / "web", site, dirs_exist_ok=True)
