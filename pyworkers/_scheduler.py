@@ -427,8 +427,16 @@ class Scheduler(Queue):
                 least = min((len(slot.capabilities) for slot in slots), default=0)
                 slots = [slot for slot in slots if len(slot.capabilities) == least]
             if slots:
-                return self.policy.choose(slots)
+                return self._chosen(slots)
         return None
+
+    def _chosen(self, slots: list[WorkerSlot]) -> int:
+        """Returns the worker that the policy chooses; ValueError if it is none that could be."""
+        worker = self.policy.choose(slots)
+        if all(worker != slot.number for slot in slots):
+            numbers = ", ".join(str(slot.number) for slot in slots)
+            raise ValueError(f"the policy chose worker {worker!r}, which is none of {numbers}")
+        return worker
 
     def _give(self, worker: int, task: int, entry: Entry, now: float) -> None:
         entry.worker = worker

@@ -3,6 +3,7 @@
 In simulated time.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from pyworkers._policies import (
     AGEING_SECONDS,
     MAX_PRIORITY,
     POLICIES,
+    Candidate,
     Policy,
     QueuedTask,
     as_policy,
@@ -125,6 +127,23 @@ def test_a_policy_can_be_written() -> None:
     for task, expected in enumerate([0.5, None, 2.0, 1.0, 2.0]):
         scheduler.submitted(task, expected=expected)
     assert order_of(scheduler) == [2, 4, 3, 0, 1]
+
+
+class Wrong(Policy):
+    """Chooses a worker that it was not offered."""
+
+    def choose(self, workers: Sequence[Candidate]) -> int:
+        return workers[0].number + 1
+
+
+def test_a_worker_that_was_not_offered_is_refused_and_the_task_still_waits() -> None:
+    """C-06"""
+    scheduler = ready(Scheduler(1, policy=Wrong()), 1)
+    scheduler.submitted(1)
+    with pytest.raises(ValueError, match="the policy chose worker 2, which is none of 1"):
+        scheduler.decide(0.0)
+    assert scheduler.cancelled(1)
+    assert scheduler.outstanding == 0
 
 
 def test_a_policy_that_is_unknown_is_refused() -> None:
