@@ -415,9 +415,14 @@ class WorkerPool(Executor):
         fork = self._engine.peers.fork
         return self._engine.ledger.statistics(None if fork is None else fork.report())
 
-    def workers(self) -> list[WorkerInfo]:
-        """Returns what each worker of this pool is doing now."""
-        return self._engine.ledger.workers()
+    def workers(self, *, ended: bool = False) -> list[WorkerInfo]:
+        """Returns what each worker of this pool is doing now.
+
+        Args:
+            ended: whether those that have ended are told of, too: the last 100, ahead of the others
+                and the one that ended first ahead of all. Their ``reason`` says why.
+        """
+        return self._engine.ledger.workers(ended)
 
     def on(self, event: EventKind, callback: Listener) -> Callable[[], None]:
         """Has a function called with each ``Event`` of a kind.

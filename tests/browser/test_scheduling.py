@@ -9,6 +9,10 @@ def test_each_worker_is_listed_with_what_it_does_and_since_when(hub: Hub) -> Non
     """C-01: as it starts, waits, runs, awaits, and is gone."""
     outcome = hub.run(
         """
+        def holds():
+            from pyworkers import task
+            task.progress(1)
+            time.sleep(60)
         def states():
             return [worker.state for worker in pool.workers()]
         async with WorkerPool(2, capabilities={"model": 1}) as pool:
@@ -19,9 +23,10 @@ def test_each_worker_is_listed_with_what_it_does_and_since_when(hub: Hub) -> Non
             await warm
             seen.append(states())
             older = [worker.age for worker in pool.workers()]
-            runs = pool.submit_with(time.sleep, [60], requires=["model"])
-            while not runs.running():
-                await asyncio.sleep(0.005)
+            begun = asyncio.Event()
+            runs = pool.submit_with(holds, requires=["model"])
+            runs.add_progress_callback(lambda *progress: begun.set())
+            await begun.wait()
             await pool.submit(abs, -1)
             workers = {bool(worker.capabilities): worker for worker in pool.workers()}
             seen.append([workers[True].state, workers[False].state])
@@ -50,6 +55,40 @@ def test_each_worker_is_listed_with_what_it_does_and_since_when(hub: Hub) -> Non
     assert fresh == 1
     assert "2 workers, 0 tasks queued" in shown
     assert left == []
+
+
+def test_a_worker_that_has_ended_is_remembered_with_its_reason(hub: Hub) -> None:
+    """C-01: "error" if that was not what anybody wanted, else "terminated"."""
+    outcome = hub.run(
+        """
+        def holds():
+            from pyworkers import task
+            task.progress(1)
+            time.sleep(60)
+        def fails(): raise LookupError("not today")
+        async with WorkerPool(1, max_tasks_per_child=2) as pool:
+            await asyncio.gather(pool.submit(os._exit, 3), return_exceptions=True)
+            for n in range(2): await pool.submit(abs, -n)
+            begun = asyncio.Event()
+            killed = pool.submit(holds)
+            killed.add_progress_callback(lambda *progress: begun.set())
+            await begun.wait()
+            pool.kill(killed)
+            await pool.submit(abs, -1)
+            living = [worker.reason for worker in pool.workers()]
+        unset = WorkerPool(1, initializer=fails)
+        await asyncio.gather(unset.submit(abs, -1), return_exceptions=True)
+        await unset.aclose()
+        told = [*pool.workers(ended=True), *unset.workers(ended=True)]
+        return (
+            [f"{worker.state} {worker.tasks_done}" for worker in told if worker.reason],
+            all(0 <= worker.unchanged <= worker.age < 60 for worker in told),
+            told[2].task == killed.task, living, pool.workers() + unset.workers(),
+        )
+        """
+    )
+    states = ["error 0", "terminated 2", "terminated 0", "terminated 1", "error 0"]
+    assert outcome == [states, True, True, [None], []]
 
 
 def test_a_pool_grows_with_its_queue_and_shrinks_to_its_least(hub: Hub) -> None:
