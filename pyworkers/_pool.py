@@ -113,6 +113,8 @@ class WorkerPool(Executor):
             means any number.
         min_workers: so many are started at once, and live as long as the pool.
         idle_timeout: seconds after which a worker that has nothing to do ends; None means never.
+            Tasks then go to the worker that has waited shortest, unless the policy chooses, so
+            that those which are not needed end.
         worker_lifetime: seconds after which a worker is replaced, once it has done what it has;
             None means never.
         fork: whether the set-up (packages, modules, files, initializer) is run once more, in an

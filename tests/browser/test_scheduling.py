@@ -117,6 +117,23 @@ def test_a_pool_grows_with_its_queue_and_shrinks_to_its_least(hub: Hub) -> None:
     assert outcome == [1, 1, 3, 2, 3, 0, 103]
 
 
+def test_a_few_tasks_do_not_keep_all_workers(hub: Hub) -> None:
+    """C-04: those that are not needed end, though there is always something to do."""
+    outcome = hub.run(
+        """
+        async with WorkerPool(2, idle_timeout=0.5) as pool:
+            await both_started(pool)
+            while len(pool.workers()) > 1:
+                await pool.submit(abs, -1)
+                await asyncio.sleep(0.01)
+            (last,) = pool.workers()
+            stats = pool.stats()
+        return stats.workers_started, stats.workers_ended, last.tasks_done > 1
+        """
+    )
+    assert outcome == [2, 1, True]
+
+
 def test_work_that_comes_and_goes_does_not_start_a_worker_each_time(hub: Hub) -> None:
     """C-04: in pauses longer than the time-out, which waits longer each time it was wrong."""
     bursts, started, done = hub.run(

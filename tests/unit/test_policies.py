@@ -269,6 +269,26 @@ def test_work_that_comes_and_goes_does_not_start_workers_again_and_again() -> No
     assert simulate(Scaling(2, 10.0), 5.0, 100.0, 10) == 4 + 9 * 2, "long pauses are no thrashing"
 
 
+@pytest.mark.parametrize("choosing", [{}, {"places": places({"gpu": 4}, 4)}])
+def test_a_pool_that_has_little_to_do_keeps_as_few_workers_as_it_needs(
+    choosing: dict[str, Any],
+) -> None:
+    """C-04: though none of its workers was idle for the time-out if tasks went around."""
+    scheduler = ready(Scheduler(4, scaling=Scaling(0, 10.0), **choosing), 4)
+    for second in range(1, 12):
+        scheduler.submitted(second)
+        ((worker, _),) = scheduler.decide(float(second)).assign
+        assert worker == 4
+        scheduler.finished(worker, second, second + 0.1)
+    assert scheduler.surplus(11.5) == [1, 2, 3]
+    going_around = ready(Scheduler(4, scaling=Scaling(0, None), **choosing), 4)
+    for task in range(4):
+        going_around.submitted(task)
+        ((worker, _),) = going_around.decide(0.0).assign
+        going_around.finished(worker, task, 0.0)
+        assert worker == task + 1
+
+
 def test_idle_workers_end_but_not_below_the_least() -> None:
     """C-04"""
     scheduler = ready(Scheduler(4, scaling=Scaling(1, 10.0)), 4)
