@@ -226,10 +226,16 @@ class Crew:
         else:
             self._settle_warming(lambda future: future.set_exception(broken()))
 
-    def close(self, worker: int, reason: str) -> None:
-        """Ends a worker: at once if it does anything."""
+    def close(self, worker: int, reason: str, went_wrong: bool = False) -> None:
+        """Ends a worker: at once if it does anything.
+
+        Args:
+            worker: its number.
+            reason: why.
+            went_wrong: whether it had died, or had to be ended for what it did by itself.
+        """
         slot = self._scheduler.workers.get(worker)
         if slot is not None:
-            self._ledger.worker_gone(slot)
+            self._ledger.worker_gone(slot, reason, went_wrong)
         self._peers.close(worker, slot is None or slot.state is WorkerState.IDLE)
         self._messages.lost(worker, reason)

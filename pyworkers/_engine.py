@@ -559,7 +559,7 @@ class Engine:
             self.crew.end_spare(worker, failed=True)
             return
         started = self._stops.recall(worker)
-        self.crew.close(worker, reason)
+        self.crew.close(worker, reason, not on_purpose)
         self.ledger.worker_lost(worker, reason)
         now = time.monotonic()
         lost = self.scheduler.worker_lost(worker, reason, started, now=now)

@@ -6,6 +6,7 @@ state of the pool is in order.
 
 import logging
 import time
+from collections import deque
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,12 +17,16 @@ from pyworkers._functions import Functions
 from pyworkers._futures import Future
 from pyworkers._hub import Hub
 from pyworkers._peers import Peers
+from pyworkers._protocol import WorkerState
 from pyworkers._scheduler import Scheduler
 from pyworkers._slots import WorkerSlot
 from pyworkers._statistics import Counts, ForkReport, PoolStatistics, WorkerInfo
 
 _VERBOSE: Final = KINDS[:4]
 """What is logged where somebody wants to see everything: the events of tasks."""
+
+_ENDED_WORKERS: Final = 100
+"""Of so many workers that have ended, the newest ones, it is remembered how."""
 
 _DONE: Final[Outcome] = "done"
 _FAILED: Final[Outcome] = "failed"
@@ -84,6 +89,7 @@ class Ledger:
         self._names = functions.names
         self._scheduler = scheduler
         self._peers = peers
+        self._ended: deque[WorkerInfo] = deque(maxlen=_ENDED_WORKERS)
         if logger.isEnabledFor(logging.DEBUG):
             for kind in _VERBOSE:
                 self.events.subscribe(kind, log)
@@ -202,10 +208,20 @@ class Ledger:
         self.counts.workers_ended += 1
         self.log("worker %d of %s ends: it is not needed any more", worker)
 
-    def worker_gone(self, slot: WorkerSlot) -> None:
-        """A worker will do nothing more."""
-        self.counts.lived += time.monotonic() - slot.created
+    def worker_gone(self, slot: WorkerSlot, reason: str, went_wrong: bool) -> None:
+        """A worker will do nothing more.
+
+        Args:
+            slot: what it was doing.
+            reason: what ended it.
+            went_wrong: whether that is its own fault, or that of what it ran.
+        """
+        now = time.monotonic()
+        self.counts.lived += now - slot.created
         self.counts.finished += slot.tasks_done
+        failed = went_wrong or slot.state is WorkerState.ERROR
+        state = WorkerState.ERROR if failed else WorkerState.TERMINATED
+        self._ended.append(_info(slot, now, state, reason))
 
     def log(self, text: str, worker: int, *details: str) -> None:
         """Logs something of a worker, whose number is an attribute of the record."""
@@ -244,20 +260,25 @@ class Ledger:
             fork=fork,
         )
 
-    def workers(self) -> list[WorkerInfo]:
-        """Returns what each worker is doing now."""
+    def workers(self, ended: bool) -> list[WorkerInfo]:
+        """Returns what each worker is doing now; behind those that have ended, if asked for."""
         now = time.monotonic()
-        return [
-            WorkerInfo(
-                number=slot.number,
-                state=slot.state.value,
-                age=now - slot.created,
-                unchanged=now - slot.last_used,
-                task=slot.held[0] if slot.held else None,
-                ahead=max(0, len(slot.held) - 1),
-                awaiting=len(slot.parked),
-                tasks_done=slot.tasks_done,
-                capabilities=slot.capabilities,
-            )
-            for slot in self._scheduler.workers.values()
-        ]
+        living = [_info(slot, now, slot.state) for slot in self._scheduler.workers.values()]
+        return [*self._ended, *living] if ended else living
+
+
+def _info(
+    slot: WorkerSlot, now: float, state: WorkerState, reason: str | None = None
+) -> WorkerInfo:
+    return WorkerInfo(
+        number=slot.number,
+        state=state.value,
+        age=now - slot.created,
+        unchanged=now - slot.last_used,
+        task=slot.held[0] if slot.held else None,
+        ahead=max(0, len(slot.held) - 1),
+        awaiting=len(slot.parked),
+        tasks_done=slot.tasks_done,
+        capabilities=slot.capabilities,
+        reason=reason,
+    )

@@ -96,6 +96,8 @@ class Policy:
     def choose(self, workers: Sequence[Candidate]) -> int:
         """Returns the number of the worker that gets the next task.
 
+        What it raises breaks the pool, and so does a number that is none of theirs.
+
         Args:
             workers: those that can take it, of which the first has waited longest; at least one.
                 All are idle, or none is and all run something short.

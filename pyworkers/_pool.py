@@ -113,6 +113,8 @@ class WorkerPool(Executor):
             means any number.
         min_workers: so many are started at once, and live as long as the pool.
         idle_timeout: seconds after which a worker that has nothing to do ends; None means never.
+            Tasks then go to the worker that has waited shortest, unless the policy chooses, so
+            that those which are not needed end.
         worker_lifetime: seconds after which a worker is replaced, once it has done what it has;
             None means never.
         fork: whether the set-up (packages, modules, files, initializer) is run once more, in an
@@ -415,9 +417,14 @@ class WorkerPool(Executor):
         fork = self._engine.peers.fork
         return self._engine.ledger.statistics(None if fork is None else fork.report())
 
-    def workers(self) -> list[WorkerInfo]:
-        """Returns what each worker of this pool is doing now."""
-        return self._engine.ledger.workers()
+    def workers(self, *, ended: bool = False) -> list[WorkerInfo]:
+        """Returns what each worker of this pool is doing now.
+
+        Args:
+            ended: whether those that have ended are told of, too: the last 100, ahead of the others
+                and the one that ended first ahead of all. Their ``reason`` says why.
+        """
+        return self._engine.ledger.workers(ended)
 
     def on(self, event: EventKind, callback: Listener) -> Callable[[], None]:
         """Has a function called with each ``Event`` of a kind.

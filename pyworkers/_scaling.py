@@ -4,10 +4,12 @@ Owns when workers are to be started and when those that are not needed are to en
 of tasks: it is told how many wait, and the time is handed in.
 
 Up: one worker for each task that has none, at once. Down: a worker ends when it was idle for
-``idle_timeout``, never below ``min_workers``. So that work which comes and goes does not end
-workers just to start them again, patience grows: when a worker is wanted soon after one ended,
-before as much time again has passed, the pool waits twice as long from then on, at most
-``MAX_PATIENCE`` times the time-out. It is as impatient as before after a time without that.
+``idle_timeout``, never below ``min_workers``. So that a few tasks now and then do not keep all of
+them, the scheduler gives a task to the one that was idle for the shortest time. So that work which
+comes and goes does not end workers just to start them again, patience grows: when a worker is
+wanted soon after one ended, before as much time again has passed, the pool waits twice as long from
+then on, at most ``MAX_PATIENCE`` times the time-out. It is as impatient as before after a time
+without that.
 """
 
 from collections.abc import Iterable

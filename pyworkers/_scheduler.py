@@ -97,6 +97,8 @@ class Scheduler(Queue):
     """Tasks that workers have which may be made to wait for others of higher priority."""
     _chooses: bool = field(init=False)
     """Whether it matters which of several workers gets a task."""
+    _newest_first: bool = field(init=False)
+    """Whether a task goes to the worker that waits shortest, so that those not needed can end."""
     _idle: dict[int, None] = field(default_factory=dict)
     """Ready workers that hold nothing, the one that waits longest first."""
     _room: dict[int, None] = field(default_factory=dict)
@@ -111,7 +113,9 @@ class Scheduler(Queue):
         self.staffing = Staffing(
             self.max_workers, self.places, self.scaling, self.restarts, self.workers
         )
-        self._chooses = type(self.policy).choose is not Policy.choose or bool(self.places)
+        chooses = type(self.policy).choose is not Policy.choose
+        self._chooses = chooses or bool(self.places)
+        self._newest_first = self.scaling.idle_timeout is not None and not chooses
 
     @property
     def has_choice(self) -> bool:
@@ -376,6 +380,7 @@ class Scheduler(Queue):
             return Decision(assign, self._missing(now))
         lane = self._main
         run, heap = lane.run, lane.heap
+        newest_first = self._newest_first
         while self.queued and (idle or room):
             is_next = not heap or (run and run[0] < heap[0])
             task = run[0][1] if is_next else heap[0][1]
@@ -384,7 +389,7 @@ class Scheduler(Queue):
                 lane.pop()
                 continue
             if idle:
-                worker = next(iter(idle))
+                worker = next(reversed(idle)) if newest_first else next(iter(idle))
             elif entry.expected is not None and entry.expected < ONE_AHEAD_SECONDS:
                 worker = next(iter(room))
             else:
@@ -427,8 +432,17 @@ class Scheduler(Queue):
                 least = min((len(slot.capabilities) for slot in slots), default=0)
                 slots = [slot for slot in slots if len(slot.capabilities) == least]
             if slots:
-                return self.policy.choose(slots)
+                is_last = self._newest_first and group is self._idle
+                return slots[-1].number if is_last else self._chosen(slots)
         return None
+
+    def _chosen(self, slots: list[WorkerSlot]) -> int:
+        """Returns the worker that the policy chooses; ValueError if it is none that could be."""
+        worker = self.policy.choose(slots)
+        if all(worker != slot.number for slot in slots):
+            numbers = ", ".join(str(slot.number) for slot in slots)
+            raise ValueError(f"the policy chose worker {worker!r}, which is none of {numbers}")
+        return worker
 
     def _give(self, worker: int, task: int, entry: Entry, now: float) -> None:
         entry.worker = worker

@@ -115,18 +115,20 @@ class PoolStatistics:
 
 @dataclass(frozen=True, slots=True)
 class WorkerInfo:
-    """What a worker is doing now.
+    """What a worker is doing now, or was doing when it ended.
 
     Attributes:
         number: of the worker, never used again.
-        state: "initializing", "idle", "busy", or "error" where its setup failed.
-        age: seconds since it was started.
+        state: "initializing", "idle" or "busy"; of one that has ended, "terminated", or "error"
+            where it died by itself, hung, or could not be set up.
+        age: seconds since it was started; of one that has ended, those that it lived.
         unchanged: seconds since it last began or finished a task, or became ready.
         task: number of the task that it runs; None if it runs none.
         ahead: how many tasks it was given that wait behind that one.
         awaiting: how many coroutines it awaits meanwhile.
         tasks_done: how many tasks it has finished.
         capabilities: those of the pool's that it has.
+        reason: what ended it; None while it lives.
     """
 
     number: int
@@ -138,6 +140,7 @@ class WorkerInfo:
     awaiting: int
     tasks_done: int
     capabilities: frozenset[str]
+    reason: str | None = None
 
 
 class Histogram:

@@ -113,6 +113,26 @@ def test_modules_and_files_of_the_caller_reach_the_workers(hub: Hub) -> None:
     assert outcome == [42, ["single", "hello", "b'\\x00\\xff'"]]
 
 
+def test_a_large_file_reaches_every_worker(hub: Hub) -> None:
+    """X-07: beside the pickle, and nothing of it is left behind in shared memory."""
+    outcome = hub.run(
+        """
+        import hashlib
+        data = bytes(range(256)) * 40_000
+        def look():
+            found = open("data/large.bin", "rb").read()
+            return hashlib.sha256(found).hexdigest()
+        async with WorkerPool(2, files={"data/large.bin": data}) as pool:
+            await pool.warm_up()
+            digests = await asyncio.gather(*[pool.submit(look) for _ in range(10)])
+            memory = pool.memory()
+            used = 0 if memory is None else memory.used
+        return {*digests} == {hashlib.sha256(data).hexdigest()}, used < 1_000_000
+        """
+    )
+    assert outcome == [True, True]
+
+
 def test_packages_are_installed_in_every_worker(hub: Hub) -> None:
     """E-08: by name, from the site's own lock file."""
     outcome = hub.run(
@@ -211,3 +231,44 @@ def test_a_pool_counts_and_tells_what_happened(hub: Hub) -> None:
     assert counts == [11, 1, 2, 1]
     assert outcomes == ["done"] * 10 + ["lost", "done"]
     assert reasons == [True]
+
+
+def test_what_a_pool_does_is_traced_and_logged(hub: Hub) -> None:
+    """B-18 D-10: with the numbers of tasks and workers, in the order of what happened."""
+    outcome = hub.run(
+        """
+        import json, logging
+        records = []
+        handler = logging.Handler()
+        handler.emit = records.append
+        logger = logging.getLogger("pyworkers")
+        logger.addHandler(handler)
+        logger.setLevel(logging.DEBUG)
+        try:
+            async with WorkerPool(2) as pool:
+                await pool.warm_up()
+                with pool.trace("/tmp/trace.json"):
+                    naps = [pool.submit(time.sleep, 0.05) for _ in range(4)]
+                    await asyncio.gather(*naps)
+                numbers = {worker.number for worker in pool.workers()}
+        finally:
+            logger.removeHandler(handler)
+            logger.setLevel(logging.NOTSET)
+        with open("/tmp/trace.json") as file:
+            events = json.load(file)["traceEvents"]
+        calls = [event for event in events if event["ph"] == "X"]
+        lanes = {}
+        for call in sorted(calls, key=lambda call: call["ts"]):
+            lanes.setdefault(call["tid"], []).append(call)
+        overlaps = sum(
+            later["ts"] < call["ts"] + call["dur"] - 20_000
+            for lane in lanes.values() for call, later in zip(lane, lane[1:]))
+        done = [record for record in records if "task_done" in record.getMessage()]
+        return (
+            [len(calls), {*lanes} == numbers, overlaps, min(c["dur"] for c in calls) > 45_000],
+            sorted(record.task for record in done) == sorted(future.task for future in naps),
+            {record.worker for record in records} == numbers,
+        )
+        """
+    )
+    assert outcome == [[4, True, 0, True], True, True]

@@ -3,6 +3,7 @@
 In simulated time.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from pyworkers._policies import (
     AGEING_SECONDS,
     MAX_PRIORITY,
     POLICIES,
+    Candidate,
     Policy,
     QueuedTask,
     as_policy,
@@ -125,6 +127,23 @@ def test_a_policy_can_be_written() -> None:
     for task, expected in enumerate([0.5, None, 2.0, 1.0, 2.0]):
         scheduler.submitted(task, expected=expected)
     assert order_of(scheduler) == [2, 4, 3, 0, 1]
+
+
+class Wrong(Policy):
+    """Chooses a worker that it was not offered."""
+
+    def choose(self, workers: Sequence[Candidate]) -> int:
+        return workers[0].number + 1
+
+
+def test_a_worker_that_was_not_offered_is_refused_and_the_task_still_waits() -> None:
+    """C-06"""
+    scheduler = ready(Scheduler(1, policy=Wrong()), 1)
+    scheduler.submitted(1)
+    with pytest.raises(ValueError, match="the policy chose worker 2, which is none of 1"):
+        scheduler.decide(0.0)
+    assert scheduler.cancelled(1)
+    assert scheduler.outstanding == 0
 
 
 def test_a_policy_that_is_unknown_is_refused() -> None:
@@ -248,6 +267,26 @@ def test_work_that_comes_and_goes_does_not_start_workers_again_and_again() -> No
     assert simulate(Scaling(0, 10.0), 5.0, 11.0, 100) == without // 10
     assert simulate(Scaling(0, 10.0), 5.0, 19.0, 100) <= without // 5
     assert simulate(Scaling(2, 10.0), 5.0, 100.0, 10) == 4 + 9 * 2, "long pauses are no thrashing"
+
+
+@pytest.mark.parametrize("choosing", [{}, {"places": places({"gpu": 4}, 4)}])
+def test_a_pool_that_has_little_to_do_keeps_as_few_workers_as_it_needs(
+    choosing: dict[str, Any],
+) -> None:
+    """C-04: though none of its workers was idle for the time-out if tasks went around."""
+    scheduler = ready(Scheduler(4, scaling=Scaling(0, 10.0), **choosing), 4)
+    for second in range(1, 12):
+        scheduler.submitted(second)
+        ((worker, _),) = scheduler.decide(float(second)).assign
+        assert worker == 4
+        scheduler.finished(worker, second, second + 0.1)
+    assert scheduler.surplus(11.5) == [1, 2, 3]
+    going_around = ready(Scheduler(4, scaling=Scaling(0, None), **choosing), 4)
+    for task in range(4):
+        going_around.submitted(task)
+        ((worker, _),) = going_around.decide(0.0).assign
+        going_around.finished(worker, task, 0.0)
+        assert worker == task + 1
 
 
 def test_idle_workers_end_but_not_below_the_least() -> None:
