@@ -521,3 +521,27 @@ def test_messages_carry_what_is_kept(hub: Hub) -> None:
     )
     more = [27, 27, 27, 127] if hub.mode == "shared" else []
     assert outcome == [6, 10, 10, *more]
+
+
+def test_a_task_that_waits_for_its_own_worker_ends_by_its_timeout(hub: Hub) -> None:
+    """C-08 X-01: a coroutine lets its worker do what it asks for; a plain function cannot."""
+    found = hub.run(
+        """
+        def blocks():
+            return task.channel("nested").request("more", timeout=0.5).result()
+        async def awaits():
+            return await task.channel("nested").request("more", timeout=20)
+        async with WorkerPool(1) as pool:
+            pool.channel("nested").on("more", lambda message: pool.submit(abs, -3))
+            answers = [await pool.submit(awaits)]
+            if can_block:
+                try:
+                    await pool.submit(blocks)
+                except TimeoutError:
+                    answers.append("late")
+            answers.append(await pool.submit(abs, -2))
+        return answers
+        """,
+        can_block=hub.can_block,
+    )
+    assert found == ([3, "late", 2] if hub.can_block else [3, 2])
