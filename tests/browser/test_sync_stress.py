@@ -78,47 +78,86 @@ def test_sums_under_each_primitive_are_exact_and_nobody_starves(hub: Hub) -> Non
 
 @pytest.mark.timeout(120)
 def test_no_count_is_lost_when_workers_die_with_a_lock(hub: Hub) -> None:
-    """X-05: who is told that a holder has died sets right what that one left half done."""
-    run(
+    """X-05: a change in two steps stands in a journal; whoever has the lock next takes back what
+    was left half done.
+
+    Who is told that a holder has died may die before it has repaired anything, and nobody is told
+    again: so everybody looks at the journal. Nothing is summed up anew, so the total is right
+    only if no two ever had the lock at the same time. A browser lets a worker run on for seconds
+    after its end was asked for: that it has ended is known by a lock of its own.
+    """
+    found = run(
         hub,
         """
-        counts, lock, rng = SharedArray(1 + 40, "int32"), Lock(), random.Random(seed)
-        def add(me, rounds, counts, lock):
+        rng = random.Random(seed)
+        TOTAL, STOP, REPAIRS, CHANGER, TOTAL_BEFORE, COUNT_BEFORE, COUNTS = range(7)
+        def repair(words):
+            if changer := words[CHANGER]:
+                words[TOTAL], words[COUNTS + changer] = words[TOTAL_BEFORE], words[COUNT_BEFORE]
+                words[REPAIRS] += 1
+                words[CHANGER] = 0
+        def add(me, words, lock, life):
+            life.acquire()
             done = told = 0
-            while done < rounds:
+            while not words[STOP]:
                 try:
                     lock.acquire()
                 except OwnerDied:
                     told += 1
-                    with lock:
-                        counts[0] = sum(counts[1:])
                     continue
-                counts[me] += 1
-                counts[0] += 1
+                repair(words)
+                words[TOTAL_BEFORE], words[COUNT_BEFORE] = words[TOTAL], words[COUNTS + me]
+                words[CHANGER] = me
+                words[COUNTS + me] += 1
+                words[TOTAL] += 1
+                words[CHANGER] = 0
                 lock.release()
                 done += 1
-            return told
+            life.release()
+            return done, told
+        words, lock = SharedArray(COUNTS + 7, "int32"), Lock()
+        lives = [Lock() for _ in range(7)]
         async with WorkerPool(4) as pool:
-            endless = [pool.submit(add, 1 + i, 10**9, counts, lock) for i in range(2)]
-            tasks = [pool.submit(add, 3 + i, 3000, counts, lock) for i in range(2)]
-            for i in range(5, 9):
-                until = counts[0] + rng.randrange(50, 400)
-                while counts[0] < until and not all(task.done() for task in tasks):
+            def start(me):
+                return pool.submit(add, me, words, lock, lives[me])
+            survivors = [start(me) for me in (1, 2)]
+            victims = {me: start(me) for me in (3, 4)}
+            for me in range(3, 7):
+                until = rng.randrange(50, 400)
+                while words[COUNTS + me] < until:
                     await asyncio.sleep(0.01)
-                victim = endless.pop(0)
-                pool.kill(victim)
-                endless.append(pool.submit(add, i, 10**9, counts, lock))
-            told = [await task for task in tasks]
-            for task in endless:
-                pool.kill(task)
-            final = pool.submit(add, 30, 10, counts, lock)
-            told.append(await final)
-        assert counts[3] == counts[4] == 3000 and counts[30] == 10
-        assert counts[0] == sum(counts[1:]), (counts[0], sum(counts[1:]))
-        assert lock.statistics().holder is None
+                pool.kill(victims[me])
+                if me + 2 < 7:
+                    victims[me + 2] = start(me + 2)
+            dead = 0
+            for life in lives[3:]:
+                try:
+                    await life.acquire_async()
+                except OwnerDied:
+                    dead += 1
+            words[STOP] = 1
+            told = 0
+            for me, task in enumerate(survivors, 1):
+                done, heard = await task
+                assert done == words[COUNTS + me]
+                told += heard
+            try:
+                await lock.acquire_async()
+            except OwnerDied:
+                told += 1
+                await lock.acquire_async()
+            repair(words)
+            losses = lock.statistics().losses
+            note = f"{losses} losses, {told} told to survivors, {words[REPAIRS]} repairs"
+            # Some may have been told to who died before it could repair.
+            assert max(told, words[REPAIRS]) <= losses <= dead
+            lock.release()
+            return note, dead, sum(words[COUNTS:]) - words[TOTAL], lock.statistics().holder
         """,
         seed=seeded(),
     )
+    print(found)
+    assert found[1:] == [4, 0, None]
 
 
 @pytest.mark.timeout(120)
