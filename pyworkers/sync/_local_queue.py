@@ -76,6 +76,7 @@ class LocalQueue(LocalPrimitive):
         self._gets -= len(items)
         self.items.extendleft(reversed(items))
         self.serve()
+        self.some.serve()
 
     def push(self, owner: int, data: bytes, buffers: list[Any]) -> bool:
         """Adds an item; False if it is closed."""
@@ -128,7 +129,8 @@ class LocalQueue(LocalPrimitive):
         super().owner_lost(owner)
         for each in (self.room, self.some, self.joined):
             each.owner_lost(owner)
-        for worker, ticket in [key for key in self._sent if key[0] == owner]:
+        # What was sent last comes back first, so that what was sent first is in front again.
+        for worker, ticket in reversed([key for key in self._sent if key[0] == owner]):
             self.came_back(worker, ticket)
 
     def statistics(self, owner: int) -> dict[str, int]:
