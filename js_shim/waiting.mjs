@@ -40,8 +40,11 @@ export const INHERITED = 2;
 
 const HUNGRY_AFTER_MS = 1;
 const POLITE_MS = 1;
-/** Loads before a wait, as long as one such spin in the last few was worth it. */
-const LONG_SPIN = 4_000;
+/**
+ * Loads before a wait, a few ns each. A spin that is worth it saves a wake-up, and takes time from
+ * others where there are more threads than cores: so those that fail get shorter, by half each.
+ */
+const LONG_SPIN = 8_000;
 const SHORT_SPIN = 100;
 const TRY_EVERY = 32;
 /** Where there is no waitAsync, somebody looks so often. */
@@ -155,11 +158,15 @@ export class Waiting {
   acquire(milliseconds, waited) {
     let got = this.attempt(waited);
     if (got !== NOT_YET || milliseconds <= 0) return got;
+    // Who spins is no waiter yet, so that nobody takes the time to wake it.
+    if (this.#spun()) {
+      got = this.attempt(waited);
+      if (got !== NOT_YET) return got;
+    }
     const { words, at } = this;
     const began = performance.now();
     this.enter();
     try {
-      if (this.#spun()) got = this.attempt(waited);
       while (got === NOT_YET) {
         const passed = performance.now() - began;
         got = this.attempt(waited + passed);
@@ -177,8 +184,13 @@ export class Waiting {
   #spun() {
     if (++this.tries % TRY_EVERY === 0) this.spins = LONG_SPIN;
     const { words, at, seen, spins } = this;
-    for (let i = 0; i < spins; i++) if (Atomics.load(words, at) !== seen) return true;
-    this.spins = SHORT_SPIN;
+    for (let i = 0; i < spins; i++) {
+      if (Atomics.load(words, at) !== seen) {
+        this.spins = Math.min(2 * spins, LONG_SPIN);
+        return true;
+      }
+    }
+    this.spins = Math.max(spins >> 1, SHORT_SPIN);
     return false;
   }
 
