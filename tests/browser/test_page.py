@@ -500,3 +500,20 @@ def test_bad_options_are_refused(page: Page, isolated_url: str) -> None:
     assert "mode must be one of shared, transfer, inline or None" in errors[0]
     assert "field size must be count" in errors[1]
     assert "is not the URL of a .py file" in errors[2]
+
+
+@pytest.mark.parametrize("mode", ["shared", "transfer"])
+def test_the_core_is_fetched_and_compiled_once_for_all_threads(
+    page: Page, isolated_url: str, plain_url: str, mode: str
+) -> None:
+    """D-01: by one of them, and none of the others has bytes that it could compile."""
+    fetched: list[str] = []
+    page.context.on("request", lambda request: fetched.append(request.url.rsplit("/", 1)[-1]))
+    page.goto(f"{isolated_url if mode == 'shared' else plain_url}/pyworkers.json")
+    page.evaluate(
+        """async () => {
+            const { connect } = await import("/page.mjs");
+            window.py = await connect({ size: 3, warmUp: true });
+        }"""
+    )
+    assert [fetched.count(name) for name in ("pyodide.asm.wasm", "python_stdlib.zip")] == [1, 1]

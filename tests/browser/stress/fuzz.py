@@ -68,10 +68,10 @@ class Voice:
         """Says something as the result of this task, in place of what it returns."""
 
         def skip(*_: object) -> None:
-            del worker._send_encoded
+            del line.send_encoded
 
-        worker: Any = self._worker
-        worker._send_encoded = skip
+        line: Any = self._worker._line
+        line.send_encoded = skip
         self.say(kind, self.task, payload, flags, number)
 
     def mail(self, data: bytes) -> None:
