@@ -8,6 +8,7 @@ import pytest
 import pytest_pyodide  # type: ignore[import-untyped]
 from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 from pytest_pyodide.config import get_global_config  # type: ignore[import-untyped]
+from pytest_pyodide.hook import pytest_wrapper  # type: ignore[import-untyped]
 
 from bench import browsers
 from pyworkers.cli.build import build_site
@@ -28,6 +29,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--all", action="store_true", help="run behaviour tests in Firefox and WebKitGTK, too"
     )
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure() -> None:
+    """Gives pytest-pyodide's set of runtimes an order, which must be the same in each process."""
+    pytest_wrapper.pyodide_runtimes = sorted(pytest_wrapper.pyodide_runtimes)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
