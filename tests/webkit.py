@@ -18,7 +18,7 @@ _BROWSER = "/usr/lib/x86_64-linux-gnu/webkit2gtk-4.1/MiniBrowser"
 _DRIVER = "/usr/bin/WebKitWebDriver"
 _SCRIPT_SECONDS = 110
 
-_EVALUATE = """
+EVALUATE = """
 const [source, given, done] = arguments;
 (async () => {
   const value = (0, eval)(`(${source})`);
@@ -76,7 +76,7 @@ class WebKitPage:
     def evaluate(self, expression: str, arg: Any = None) -> Any:
         """Evaluates an expression, or calls a function, in the page; awaits what it returns."""
         answer = json.loads(
-            self._driver.execute_async_script(_EVALUATE, expression, json.dumps(arg))
+            self._driver.execute_async_script(EVALUATE, expression, json.dumps(arg))
         )
         if "error" in answer:
             raise ScriptError(answer["error"])

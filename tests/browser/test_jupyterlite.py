@@ -3,7 +3,8 @@
 The site is one that anybody could have built, with pyworkers in an index that ``%pip`` looks into.
 """
 
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,9 +12,11 @@ from random import Random
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser
 
 from pyworkers.cli.serve import Isolation, serving
+from tests.firefox import start_firefox
+from tests.hubs import Evaluates
 from tests.jupyterlite import NOTEBOOKS, build_jupyterlite
 
 pytestmark = pytest.mark.timeout(400)  # for four interpreters and more, on a busy machine
@@ -22,44 +25,60 @@ PLACES = ["chromium-shared", "firefox-transfer"]
 MORE_PLACES = ["chromium-transfer", "firefox-shared"]
 """With ``--all``."""
 NAMES = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
+SCRIPT_SECONDS = 240
 
-WORKERS = """async () => {
+HELPERS = """() => {
+  window.until = async (found) => {
+    for (;;) {
+      const value = await found();
+      if (value) return value;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  };
+  // Each worker holds a lock for as long as it lives.
+  window.workers = async () => {
     const { held } = await navigator.locks.query();
     return held.filter(({ name }) => name.startsWith("pyworkers")).length;
-}"""
-"""Each worker holds a lock for as long as it lives."""
-
-HELPERS = """
-window.app = window.jupyterapp;
-window.panel = app.shell.currentWidget;
-window.outputs = () => panel.content.model.toJSON().cells
+  };
+  window.begin = async () => {
+    window.app = await until(() => window.jupyterapp);
+    window.panel = await until(() => app.shell?.currentWidget);
+    await until(() => panel.sessionContext?.session?.kernel);
+  };
+  window.restart = () => panel.sessionContext.session.kernel.restart();
+  window.outputs = () => panel.content.model.toJSON().cells
     .filter((cell) => cell.cell_type === "code").map((cell) => cell.outputs);
-window.runAll = () => { window.ran = app.commands.execute("notebook:run-all-cells"); };
-window.runNew = (source) => {
+  window.runAll = () => { window.ran = app.commands.execute("notebook:run-all-cells"); };
+  window.runNew = (source) => {
     const { content } = panel;
     content.model.sharedModel.insertCell(content.model.cells.length, {
-        cell_type: "code", source, metadata: { trusted: true },
+      cell_type: "code", source, metadata: { trusted: true },
     });
     content.activeCellIndex = content.model.cells.length - 1;
     window.ran = app.commands.execute("notebook:run-cell");
-};
-"""
+  };
+  const last = (selector, matches) =>
+    [...document.querySelectorAll(selector)].filter(matches).at(-1);
+  window.shown = async (text) => {
+    await until(() => last(".jp-OutputArea", () => true)?.textContent.includes(text));
+  };
+  window.click = async (selector, text) => {
+    (await until(() => last(selector, (each) => each.textContent.includes(text)))).click();
+  };
+}"""
 
 
 @dataclass
 class Notebook:
     """An open notebook, with a kernel of its own."""
 
-    page: Page
+    page: Evaluates
 
     @classmethod
-    def open(cls, page: Page, url: str) -> "Notebook":
+    def open(cls, page: Evaluates, url: str) -> "Notebook":
         page.goto(url)
-        page.wait_for_function(
-            "window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel",
-            timeout=60_000,
-        )
-        page.evaluate(f"() => {{ {HELPERS} }}")
+        page.evaluate(HELPERS)
+        page.evaluate("begin()")
         return cls(page)
 
     def run_all(self) -> None:
@@ -83,7 +102,11 @@ class Notebook:
 
     def shows(self, text: str) -> None:
         """Waits until the last cell shows a text."""
-        self.page.locator(".jp-OutputArea").last.get_by_text(text).first.wait_for()
+        self.page.evaluate("(text) => shown(text)", text)
+
+    def click(self, selector: str, text: str = "") -> None:
+        """Clicks on the last element of those with a text."""
+        self.page.evaluate("([selector, text]) => click(selector, text)", [selector, text])
 
 
 @dataclass
@@ -91,9 +114,9 @@ class Lite:
     """The notebooks of one browser, all open at the same time, and what their cells gave."""
 
     mode: str
+    requests: Callable[[], list[str]]
     notebooks: dict[str, Notebook] = field(default_factory=dict)
     outputs: dict[str, list[list[dict[str, Any]]]] = field(default_factory=dict)
-    requests: list[str] = field(default_factory=list)
 
 
 @pytest.fixture(scope="session")
@@ -111,19 +134,28 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def lite(request: pytest.FixtureRequest, lite_site: Path) -> Iterator[Lite]:
     """JupyterLite in one browser, on an isolated page or not."""
     place, mode = request.param.split("-")
-    browser: Browser = request.getfixturevalue(place)
     with ExitStack() as stack:
         isolation: Isolation = "require-corp" if mode == "shared" else "off"
         url = stack.enter_context(serving(lite_site, isolation=isolation))
-        context = browser.new_context()
-        stack.callback(context.close)
-        context.set_default_timeout(240_000)
-        lite = Lite(mode)
-        context.on("request", lambda request: lite.requests.append(request.url))
+        new_page: Callable[[], Evaluates]
+        if place == "firefox":
+            path = shutil.which("firefox-esr")
+            # scripts/setup installs it on Debian, as root; elsewhere there may be none.
+            if path is None:
+                pytest.skip("Firefox is not installed")
+            firefox = stack.enter_context(start_firefox(path, SCRIPT_SECONDS))
+            lite, new_page = Lite(mode, firefox.requests), firefox.new_page
+        else:
+            browser: Browser = request.getfixturevalue(place)
+            context = browser.new_context()
+            stack.callback(context.close)
+            context.set_default_timeout(1000 * SCRIPT_SECONDS)
+            asked: list[str] = []
+            context.on("request", lambda request: asked.append(request.url))
+            lite, new_page = Lite(mode, lambda: asked), context.new_page
         for name in NAMES:
-            page = context.new_page()
             page_url = f"{url}/notebooks/index.html?path={name}.ipynb"
-            lite.notebooks[name] = Notebook.open(page, page_url)
+            lite.notebooks[name] = Notebook.open(new_page(), page_url)
             lite.notebooks[name].run_all()
         for name, notebook in lite.notebooks.items():
             lite.outputs[name] = notebook.finish()
@@ -200,7 +232,7 @@ def test_the_stop_button_interrupts_a_cell(lite: Lite, wait: str) -> None:
     assert text_of(notebook.run(FOREVER)) == []
     notebook.start(f"print('begun')\n{wait}")
     notebook.shows("begun")
-    notebook.page.locator("[data-command='notebook:interrupt-kernel']").first.click()
+    notebook.click("[data-command='notebook:interrupt-kernel']")
     begun, error = text_of(notebook.finish()[-1])
     assert begun == "begun\n"
     assert "KeyboardInterrupt" in error
@@ -213,7 +245,7 @@ def test_the_button_of_a_bar_cancels_a_cell_that_awaits(lite: Lite) -> None:
     notebook.run("from pyworkers.integrations.ipython import Bar")
     notebook.start("bar = Bar('for ever', 2)\nawait mine.submit(forever)")
     notebook.shows("for ever")
-    notebook.page.get_by_role("button", name="Stop", exact=True).last.click()
+    notebook.click("button", "Stop")
     shown, error = text_of(notebook.finish()[-1])
     assert shown == "for ever 0 of 2"
     assert "CancelledError" in error
@@ -222,13 +254,13 @@ def test_the_button_of_a_bar_cancels_a_cell_that_awaits(lite: Lite) -> None:
 def test_a_restarted_kernel_leaves_no_worker(lite: Lite) -> None:
     """B-04: nor does it touch those of other notebooks."""
     first, second = lite.notebooks["pool"], lite.notebooks["magics"]
-    before = first.page.evaluate(WORKERS)
+    before = first.page.evaluate("workers()")
     assert before >= 4
-    second.page.evaluate("panel.sessionContext.session.kernel.restart()")
-    second.page.wait_for_function(f"async () => await ({WORKERS})() < {before}")
+    second.page.evaluate("restart()")
+    second.page.evaluate("(before) => until(async () => (await workers()) < before)", before)
     assert text_of(first.run("pool.submit(abs, -8).result()")) == ["8"]
-    first.page.evaluate("panel.sessionContext.session.kernel.restart()")
-    first.page.wait_for_function(f"async () => await ({WORKERS})() === 0")
+    first.page.evaluate("restart()")
+    first.page.evaluate("until(async () => (await workers()) === 0)")
     first.run_all()
     assert text_of(first.finish()[-2]) == ["KeyError 'key'\n"]
 
@@ -236,5 +268,6 @@ def test_a_restarted_kernel_leaves_no_worker(lite: Lite) -> None:
 def test_nothing_is_asked_of_another_server(lite: Lite) -> None:
     """E-04"""
     schemes = ("http://127.0.0.1:", "blob:", "data:")
-    assert [url for url in lite.requests if not url.startswith(schemes)] == []
-    assert any("/pypi/pyworkers-" in url for url in lite.requests)
+    requests = lite.requests()
+    assert [url for url in requests if not url.startswith(schemes)] == []
+    assert any("/pypi/pyworkers-" in url for url in requests)
