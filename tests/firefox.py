@@ -22,10 +22,13 @@ _START_SECONDS = 60
 _WATCH = """
 globalThis.urls = [];
 Services.obs.addObserver({
-  observe(request) { urls.push(request.QueryInterface(Ci.nsIHttpChannel).URI.spec); },
+  observe(request) {
+    const { URI, loadInfo } = request.QueryInterface(Ci.nsIHttpChannel);
+    if (loadInfo.triggeringPrincipal.isContentPrincipal) urls.push(URI.spec);
+  },
 }, "http-on-modify-request");
 """
-"""Notes all requests, in the window where it runs."""
+"""Notes all requests of pages and their workers, in the window where it runs."""
 
 
 class FirefoxWindow:
