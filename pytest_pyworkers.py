@@ -1,7 +1,7 @@
 """Pytest's plugin of pyworkers: pools in a browser without a window, for tests of your own code.
 
 Lies beside the package and imports nothing of it until a test asks for a fixture: to have
-pyworkers installed shall cost no other test run anything.
+pyworkers installed shall cost no other test run anything. Hence the imports inside of functions.
 """
 
 from __future__ import annotations

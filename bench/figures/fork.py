@@ -18,10 +18,8 @@ from bench.contest import Figure, Metric, Sample
 from bench.lab import Lab
 
 _SECOND = """
-from asyncio import sleep, timeout
-from time import perf_counter
 from pyworkers import WorkerPool
-import held
+from held import time_further
 
 MODULES = '''argparse ast asyncio.subprocess bisect calendar cmath cmd colorsys configparser csv
     decimal difflib dis doctest email.message fractions getopt gettext html.parser http.client
@@ -38,18 +36,10 @@ def prepare():
 
 async def second(forked):
     options = dict(modules=["held"], initializer=prepare, standby=0, fork=forked)
-    async with WorkerPool(2, **options) as pool, timeout(120):
-        first = await pool.submit(held.number)
-        while forked and pool.stats().fork.state in ("waiting", "making"):
-            await sleep(0.05)  # no event tells of the fork
-        holder = pool.submit(held.hold, 60)
-        while not holder.running():
-            await sleep(0.01)
-        started = perf_counter()
-        number = await pool.submit(held.number)
-        seconds = perf_counter() - started
-        assert number != first
-        pool.kill(holder)
+    async with WorkerPool(2, **options) as pool:
+        working = ("waiting", "making")
+        is_ready = lambda: not forked or pool.stats().fork.state not in working
+        seconds = await time_further(pool, is_ready)
         fork = pool.stats().fork
         assert not forked or fork.workers == 1, fork
         return [seconds, fork.seconds if forked else 0, fork.bytes / 1e6 if forked else 0]

@@ -13,6 +13,7 @@ in the one that takes, from its first object to its last.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import get_context
+from typing import Any
 
 from bench.contest import Figure, Metric, Sample
 from bench.inside.passing import put_all, take_all
@@ -61,8 +62,8 @@ def contest(lab: Lab) -> Iterator[dict[str, Sample]]:
     tab.close()
 
 
-def _tell(queue: object, count: int, times: object) -> None:
-    times.put(take_all(queue, count))  # type: ignore[attr-defined]
+def _tell(queue: Any, count: int, times: Any) -> None:
+    times.put(take_all(queue, count))
 
 
 FIGURE = Figure(

@@ -14,26 +14,12 @@ from bench.lab import Lab
 from bench.statistics import percentile
 
 _SECOND = """
-from asyncio import sleep, timeout
-from time import perf_counter
 from pyworkers import WorkerPool
-import held
+from held import time_further
 
 async def second(reserve):
     async with WorkerPool(2, standby=reserve, modules=["held"]) as pool:
-        first = await pool.submit(held.number)
-        async with timeout(60):
-            while pool.standby < reserve:
-                await sleep(0.02)  # no event tells of the reserve
-            holder = pool.submit(held.hold, 60)
-            while not holder.running():
-                await sleep(0.01)
-        started = perf_counter()
-        number = await pool.submit(held.number)
-        seconds = perf_counter() - started
-        assert number != first
-        pool.kill(holder)
-    return seconds
+        return await time_further(pool, lambda: pool.standby >= reserve)
 """
 
 

@@ -68,7 +68,7 @@ def headless(name: str) -> Iterator["HeadlessBrowser"]:
 
 
 def _start_driver() -> "Playwright":
-    from playwright.sync_api import sync_playwright  # noqa: PLC0415
+    from playwright.sync_api import sync_playwright  # noqa: PLC0415 - an extra of the package
 
     return sync_playwright().start()
 
