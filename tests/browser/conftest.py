@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Page
 from selenium.common.exceptions import WebDriverException
 
 from tests.hubs import Hub, NodeHub, PageHub
@@ -64,6 +64,28 @@ def hub(request: pytest.FixtureRequest, site: Path) -> Iterator[Hub]:
         if matrix is not None:
             matrix.saw(place, hub.version)
         yield hub
+
+
+@pytest.fixture(params=["shared", "transfer"])
+def py(request: pytest.FixtureRequest, page: Page, isolated_url: str, plain_url: str) -> Page:
+    """A page with a connection in ``window.py``, in each mode.
+
+    ``caught`` and ``refused`` return what a promise was rejected with, or its message alone.
+    """
+    page.goto(f"{isolated_url if request.param == 'shared' else plain_url}/pyworkers.json")
+    page.evaluate(
+        """async () => {
+            const { connect } = await import("/page.mjs");
+            window.py = await connect({ size: 2 });
+            window.caught = (promise) => promise.then(
+                () => "nothing",
+                ({ name, message, pythonTraceback }) => [name, message, pythonTraceback],
+            );
+            window.refused = (promise) => promise.then(() => "nothing", ({ message }) => message);
+        }"""
+    )
+    assert page.evaluate("py.mode") == request.param
+    return page
 
 
 @pytest.fixture(autouse=True)

@@ -29,24 +29,6 @@ def open_html(page: Page, site: Path, isolated_url: str, plain_url: str) -> Open
     return open
 
 
-@pytest.fixture(params=["shared", "transfer"])
-def py(request: pytest.FixtureRequest, page: Page, isolated_url: str, plain_url: str) -> Page:
-    """A page with a connection in ``window.py``, in each mode."""
-    page.goto(f"{isolated_url if request.param == 'shared' else plain_url}/pyworkers.json")
-    page.evaluate(
-        """async () => {
-            const { connect } = await import("/page.mjs");
-            window.py = await connect({ size: 2 });
-            window.caught = (promise) => promise.then(
-                () => "nothing",
-                ({ name, message, pythonTraceback }) => [name, message, pythonTraceback],
-            );
-        }"""
-    )
-    assert page.evaluate("py.mode") == request.param
-    return page
-
-
 BLOCKS = """
 <pre id="one"></pre><pre id="two"></pre>
 <script src="../../pyworkers.js" data-size="2"></script>

@@ -43,24 +43,17 @@ async def failure(future):
 """
 
 
-@pytest.fixture(params=["shared", "transfer"])
-def py(request: pytest.FixtureRequest, page: Page, isolated_url: str, plain_url: str) -> Page:
-    """A page with a connection in ``window.py``, in each mode, whose hub has handlers."""
-    page.goto(f"{isolated_url if request.param == 'shared' else plain_url}/pyworkers.json")
-    page.evaluate(
+@pytest.fixture
+def py(py: Page) -> Page:
+    """The same, whose hub has handlers."""
+    py.evaluate(
         """async (source) => {
-            const { connect } = await import("/page.mjs");
-            window.py = await connect({ size: 1 });
             window.channel = py.channel("test");
-            window.caught = (promise) => promise.then(
-                () => "nothing",
-                ({ name, message, pythonTraceback }) => [name, message, pythonTraceback],
-            );
             await py.exec(source);
         }""",
         PYTHON,
     )
-    return page
+    return py
 
 
 def test_python_answers_its_page(py: Page) -> None:

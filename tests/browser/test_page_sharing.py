@@ -68,21 +68,11 @@ hub_pool = WorkerPool(1)
 """
 
 
-@pytest.fixture(params=["shared", "transfer"])
-def py(request: pytest.FixtureRequest, page: Page, isolated_url: str, plain_url: str) -> Page:
-    """A page with a connection in ``window.py``, in each mode, and functions to call."""
-    page.goto(f"{isolated_url if request.param == 'shared' else plain_url}/pyworkers.json")
-    page.evaluate(
-        """async (source) => {
-            const { connect } = await import("/page.mjs");
-            window.py = await connect({ size: 2 });
-            await py.exec(source);
-            window.caught = (promise) => promise.then(() => "nothing", (error) => error.message);
-        }""",
-        DEFINE,
-    )
-    assert page.evaluate("py.mode") == request.param
-    return page
+@pytest.fixture
+def py(py: Page) -> Page:
+    """The same, with functions to call."""
+    py.evaluate("(source) => py.exec(source)", DEFINE)
+    return py
 
 
 @pytest.mark.parametrize("transferred", [False, True])
@@ -124,9 +114,9 @@ def test_what_a_page_has_lent_is_freed(py: Page) -> None:
             const allocations = await py.exec("allocations()");
             for (let i = 0; i < 5; i++) await py.run("__main__:about", [data]);
             const lent = (await py.exec("allocations()")) - allocations;
-            await caught(py.run("__main__:nothing_of_that_name", [data]));
-            await caught(py.run("__main__:whole", [data, data]));
-            await caught(py.run("__main__:whole", [data, () => 0]));
+            await refused(py.run("__main__:nothing_of_that_name", [data]));
+            await refused(py.run("__main__:whole", [data, data]));
+            await refused(py.run("__main__:whole", [data, () => 0]));
             return [lent, before, await py.exec("blocks()")];
         }"""
     )
@@ -137,7 +127,7 @@ def test_what_a_page_has_lent_is_freed(py: Page) -> None:
 def test_a_page_and_its_tasks_share_an_array(py: Page) -> None:
     """A-03 D-02: made by the page or by Python, passed by handle, seen by all at once."""
     if py.evaluate("py.mode") == "transfer":
-        message = py.evaluate("caught(py.sharedArray(10))")
+        message = py.evaluate("refused(py.sharedArray(10))")
         assert "mode transfer has no shared memory" in message
         return
     answer = py.evaluate(
@@ -151,7 +141,7 @@ def test_a_page_and_its_tasks_share_an_array(py: Page) -> None:
             let seen = 0;
             Atomics.add(counter, 0, 5);
             await Promise.all(runs);
-            const part = caught(py.run("__main__:whole", [made.subarray(1)]));
+            const part = refused(py.run("__main__:whole", [made.subarray(1)]));
             return [same, counter[0], await py.exec("counter[0]"), await part];
         }"""
     )
@@ -186,7 +176,7 @@ def test_memory_that_a_page_has_shared_itself_passes_by_handle(py: Page) -> None
             for (let i = 0; i < 1000; i++) Atomics.add(count, 0, 1);
             await Promise.all(runs);
             const wide = new BigUint64Array(new SharedArrayBuffer(16)).fill(2n ** 64n - 1n);
-            const bare = caught(py.run("__main__:whole", [buffer]));
+            const bare = refused(py.run("__main__:whole", [buffer]));
             return [
                 about, numbers[999], same, parts, count[0],
                 await py.run("__main__:plus", [wide, 1, 2]), String(wide[1]),
@@ -248,14 +238,14 @@ def test_a_page_s_memory_is_let_go_of_when_nobody_uses_it(py: Page) -> None:
             const later = await Promise.all([1, 2, 3, 4, 5, 6].map(
                 () => py.run("__main__:use_kept", [7])));
             const held = await py.exec("beside()");
-            const failed = await caught(py.run("__main__:nothing_of_that_name", [others[0]]));
+            const failed = await refused(py.run("__main__:nothing_of_that_name", [others[0]]));
             await Promise.all([1, 2, 3, 4].map(() => py.run("__main__:drop_kept")));
             while ((await py.exec("beside()")) > 0) await py.run("__main__:drop_kept");
             const again = await py.run("__main__:count", [numbers, 10]).then(() => numbers[1]);
             await py.run("__main__:keep", [numbers]);
-            const died = await caught(py.run("__main__:die_with_kept"));
+            const died = await refused(py.run("__main__:die_with_kept"));
             while ((await py.exec("beside()")) > 0) {
-                await caught(py.run("__main__:die_with_kept"));
+                await refused(py.run("__main__:die_with_kept"));
             }
             await Promise.all([1, 2].map(() => py.run("__main__:count", [numbers, 1])));
             return [kept.buffer === numbers.buffer, later.some((n) => n === 7), numbers[1],

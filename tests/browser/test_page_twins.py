@@ -38,24 +38,19 @@ None
 """
 
 
-@pytest.fixture(params=["shared", "transfer"])
-def py(request: pytest.FixtureRequest, page: Page, isolated_url: str, plain_url: str) -> Page:
-    """A page with a connection in ``window.py``, in each mode, and functions to call."""
-    page.goto(f"{isolated_url if request.param == 'shared' else plain_url}/pyworkers.json")
-    page.evaluate(
+@pytest.fixture
+def py(py: Page) -> Page:
+    """The same, with functions to call."""
+    py.evaluate(
         """async (source) => {
-            const { connect } = await import("/page.mjs");
-            window.py = await connect({ size: 2 });
-            await py.exec(source);
-            window.caught = (promise) => promise.then(() => "nothing", (error) => error.message);
             window.until = async (is) => {
                 while (!(await is())) await new Promise((resolve) => setTimeout(resolve, 5));
             };
+            await py.exec(source);
         }""",
         DEFINE,
     )
-    assert page.evaluate("py.mode") == request.param
-    return page
+    return py
 
 
 def test_a_page_sees_how_far_workers_are(py: Page) -> None:
@@ -150,7 +145,7 @@ def test_no_addition_of_page_and_workers_is_lost(py: Page) -> None:
             const swapped = [
                 await counter.compareAndSwap(1000, 7), await counter.compareAndSwap(1000, 8)];
             await counter.refresh();
-            const wrong = await caught((async () => counter.add(0.5))());
+            const wrong = await refused((async () => counter.add(0.5))());
             const shown = await py.channel("give").request("repr", { of: counter });
             return [dropped, sum, wrapped, swapped, wrong, shown];
         }"""
@@ -179,7 +174,7 @@ async def wait(flag):
         return flag.wait(60)
     return await flag.wait_async(60)
 await wait(kept['g'])`);
-            const failed = await caught(blocked);
+            const failed = await refused(blocked);
             await py.exec("kept['g'] = SharedFlag(); None");
             const third = await py.channel("give").request("get", "g");
             const waiting = py.exec(`kept['f'].clear(); kept['f'].set()
