@@ -11,6 +11,7 @@ The layers, each of which imports only from those below it::
     _cancellation, _shared, _memory, _values, _pipe,
     _queues, _barriers, _conditions, _rwlocks,
     _locks                         what users see
+    _held                          that what is taken is given back
     _primitive                     a handle that travels, and where its core is found
     _created                       by a worker, of its hub
     _followers                     who is told of changes

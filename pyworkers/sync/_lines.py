@@ -21,10 +21,10 @@ from pyworkers import _codec, _js
 from pyworkers._arena import SharedArena
 from pyworkers._hub import Hub
 from pyworkers._messages import DirectChannel
-from pyworkers._worker import current_worker
 from pyworkers.errors import PayloadError
 from pyworkers.sync._core import DONE, NOT_YET, Core, SharedCore
-from pyworkers.sync._hosted import HostedCore
+from pyworkers.sync._held import care
+from pyworkers.sync._hosted import HostedCore, to_hub
 from pyworkers.sync._local import LocalCore
 from pyworkers.sync._local_queue import CHANNEL, ENDED, JOINED, SOME, Item, LocalQueue
 
@@ -95,15 +95,6 @@ def all_opened(items: Sequence[Item]) -> list[Any]:
     return values
 
 
-class _Careless:
-    """Stands in for the signals of a worker, where there are none."""
-
-    is_put_off = False
-
-    def raise_put_off(self) -> None:
-        pass
-
-
 _box: bytearray | None = None
 
 
@@ -171,8 +162,7 @@ class SharedLine:
         self._take_one = taker.takeOne
         self._take_many = taker.takeMany
         self._take_for = taker.takeFor
-        worker = current_worker()
-        self._care: Any = _Careless() if worker is None else worker.interruptions
+        self._care = care()
         self._inline = 0
 
     def _most_inline(self) -> int:
@@ -272,15 +262,16 @@ class SharedLine:
     def _taken(self, most: int, timeout: float | None, is_raw: bool) -> Any:
         care = self._care
         care.raise_put_off()
-        outer, care.is_put_off = care.is_put_off, True
+        # What is unpickled may take something itself.
+        outer, care.puts_off = care.puts_off, True
         try:
             got = self._take_many(most) if most else self._take_one()
             if not got and (timeout is None or timeout > 0):
-                wait = _Wait(self._consumer, self._attempt(most), self._acquire(most))
+                wait = _Wait(self._consumer, self._attempt(most), self._acquire(most, outer))
                 got = wait.wait(timeout)
             value = self._opened(got, most, is_raw)
         finally:
-            care.is_put_off = outer
+            care.puts_off = outer
         return value
 
     def _attempt(self, most: int) -> Callable[[float], int]:
@@ -289,11 +280,15 @@ class SharedLine:
             return attempt
         return lambda waited: int(self._take_many(most, waited))
 
-    def _acquire(self, most: int) -> Callable[[float, float], int]:
+    def _acquire(self, most: int, puts_off: bool) -> Callable[[float, float], int]:
+        care = self._care
+
         def acquire(milliseconds: float, waited: float) -> int:
             got: int = self._take_for(most, milliseconds, waited)
             if not got:
-                self._care.raise_put_off()
+                care.puts_off = puts_off
+                care.raise_put_off()
+                care.puts_off = True
             return got
 
         return acquire
@@ -317,7 +312,7 @@ class SharedLine:
         try:
             while True:
                 care.raise_put_off()
-                care.is_put_off = True
+                care.puts_off = True
                 try:
                     got = attempt((now - began) * 1000)
                     if got or now >= end:
@@ -326,7 +321,7 @@ class SharedLine:
                         value = self._opened(got, most, is_raw)
                         return value
                 finally:
-                    care.is_put_off = False
+                    care.puts_off = False
                 await consumer._changed(min(end - now, _SLICE_SECONDS))
                 now = time.monotonic()
         finally:
@@ -548,11 +543,7 @@ class HostedLine:
 
     @property
     def _channel(self) -> DirectChannel:
-        worker = current_worker()
-        assert worker is not None
-        channel = worker.messages.channel(CHANNEL)
-        channel.max_pending = 1_000_000
-        return channel
+        return to_hub(CHANNEL)
 
     def ask(self, operation: str, *arguments: Any) -> Any:
         if operation in _TOLD:

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Final, Self
 
 from pyworkers import _codec
 from pyworkers._arena import SharedArena
+from pyworkers._cancel import undisturbed
 from pyworkers._env import Mode
 from pyworkers._store import ArenaStore, Block, stores
 from pyworkers.errors import PayloadError, QueueClosed
@@ -125,6 +126,7 @@ class _Queue(Primitive):
             assert isinstance(core.primitive, LocalQueue)
             self._line = LocalLine(core.primitive, core._owner, core._hub)
 
+    @undisturbed
     def _given(self, value: Any) -> Any:
         """Returns what a line gave.
 

@@ -203,10 +203,10 @@ def test_a_signal_that_is_put_off_is_raised_once_when_it_may_be() -> None:
     named = [7, 0, 0]
     interruptions = Interruptions(lambda: named.pop(0) if named else 0, {})
     interruptions.current = 7
-    interruptions.is_put_off = True
+    interruptions.puts_off = True
     interruptions.check()
     interruptions.check()
-    interruptions.is_put_off = False
+    interruptions.puts_off = False
     with pytest.raises(TaskCancelled):
         interruptions.raise_put_off()
     interruptions.raise_put_off()
@@ -216,7 +216,7 @@ def test_a_signal_that_is_put_off_does_not_hit_the_next_task() -> None:
     named = [7]
     interruptions = Interruptions(lambda: named.pop(0) if named else 0, {})
     interruptions.current = 7
-    interruptions.is_put_off = True
+    interruptions.puts_off = True
     interruptions.check()
     interruptions.over(7)
     interruptions.current = 8

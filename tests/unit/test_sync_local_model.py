@@ -62,7 +62,9 @@ class Pending:
 class Exclusion(RuleBasedStateMachine):
     """Locks, semaphores and read-write locks: who has it, and who waits in one row."""
 
-    @initialize(kind=st.sampled_from(["Lock", "Semaphore", "RWLock"]), permits=st.integers(0, 3))
+    @initialize(
+        kind=st.sampled_from(["Lock", "RLock", "Semaphore", "RWLock"]), permits=st.integers(0, 3)
+    )
     def make(self, kind: str, permits: int) -> None:
         self.kind = kind
         self.it = cast(Any, KINDS[kind]())
@@ -99,7 +101,10 @@ class Exclusion(RuleBasedStateMachine):
     @rule(owner=OWNERS, want=st.sampled_from([READ, WRITE]))
     def attempt(self, owner: int, want: int) -> None:
         got = self.end_of(owner, want).attempt(owner)
-        if self.row or not self.can_have(want):
+        if self.kind == "RLock" and any(who == owner for who, _ in self.have):
+            assert got == DONE
+            assert self.it.releaseOnce(owner)
+        elif self.row or not self.can_have(want):
             assert got == NOT_YET
         else:
             self.gets(owner, want, got)
@@ -146,18 +151,22 @@ class Exclusion(RuleBasedStateMachine):
         assert self.end_of(owner, READ).again(owner) == reads
         self.have += [(owner, READ)] * reads
 
-    @precondition(lambda self: self.kind == "Lock")
-    @rule(owner=OWNERS)
-    def take_again_and_release_once(self, owner: int) -> None:
+    @precondition(lambda self: self.kind == "RLock")
+    @rule(owner=OWNERS, times=st.integers(0, 3))
+    def take_again_and_release_once(self, owner: int, times: int) -> None:
         has = [who for who, _ in self.have] == [owner]
-        assert self.it.again(owner) == has
-        assert self.it.releaseOnce(owner) == has
+        if has:
+            assert [self.it.attempt(owner) for _ in range(times)] == [DONE] * times
+            assert self.it.statistics(owner)["depth"] == 1 + times
+            assert all(self.it.releaseOnce(owner) for _ in range(times))
+        else:
+            assert not self.it.releaseOnce(owner)
 
     @rule(owner=OWNERS)
     def lose(self, owner: int) -> None:
         self.row = [each for each in self.row if each.owner != owner]
         if self.kind != "Semaphore":  # whose permits are nobody's
-            exclusive = [who for who, kind in self.have if self.kind == "Lock" or kind == WRITE]
+            exclusive = [who for who, kind in self.have if self.kind != "RWLock" or kind == WRITE]
             self.was_lost |= owner in exclusive
             self.losses += owner in exclusive
             self.have = [(who, kind) for who, kind in self.have if who != owner]
