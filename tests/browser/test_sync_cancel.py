@@ -6,7 +6,6 @@
 import os
 import secrets
 import textwrap
-from typing import Any
 
 import pytest
 
@@ -15,33 +14,28 @@ from tests.hubs import Hub
 PROGRAM = """
 import random
 from pyworkers.sync import Array, Condition, Lock, RLock, RWLock, Semaphore, SharedCounter
-async def starts(future, turns):
-    while not turns.get():
-        await asyncio.sleep(0)
-        if future.done():
-            await future
-async def cancelled_at_random(rng, rounds, loop, guard):
-    turns, stuck = SharedCounter(), 0
-    async with WorkerPool(1, grace=60) as pool:
-        pid = await pool.submit(os.getpid)
-        for _ in range(rounds):
-            turns.set(0)
-            future = pool.submit(loop, turns, rng.randrange(40), *guard)
-            await starts(future, turns)
-            until = turns.get() + rng.randrange(200)
-            while turns.get() < until:
-                await asyncio.sleep(0)
-            future.cancel(running=True)
-            # The worker takes the next task when it has ended this one.
-            assert await pool.submit(os.getpid) == pid
-            for side in sides(*guard):
-                if await side.acquire_async(5):
-                    side.release()
-                else:
-                    stuck += 1
-            if stuck:
-                break
-    return stuck
+async def cancelled_at_random(pool, rng, rounds, loop, lock):
+    # Returns how many rounds went well before one left something taken.
+    turns = SharedCounter()
+    pid = await pool.submit(os.getpid)
+    for round in range(rounds):
+        turns.set(0)
+        future = pool.submit(loop, turns, rng.randrange(40), lock)
+        while not turns.get():
+            await asyncio.sleep(0)
+        moment = time.perf_counter() + rng.random() / 500
+        while time.perf_counter() < moment:
+            pass
+        future.cancel(running=True)
+        # The worker takes the next task when it has ended this one.
+        assert await pool.submit(os.getpid) == pid
+        for side in sides(lock):
+            if not await side.acquire_async(5):
+                return round
+            side.release()
+    return rounds
+def sides(lock):
+    return (lock.write(), ) if isinstance(lock, RWLock) else (lock, )
 def pause(turns, k):
     turns.add()
     for _ in range(k):
@@ -49,28 +43,19 @@ def pause(turns, k):
 """
 
 KINDS = {
-    "Lock": (
-        "Lock()",
-        "with lock: pass",
-    ),
-    "RLock": (
-        "RLock()",
-        "with lock, lock: pass",
-    ),
-    "Semaphore": (
-        "Semaphore(1)",
-        "with lock: pass",
-    ),
+    "Lock": ("Lock()", "with lock: pass"),
     "by hand": (
         "Lock()",
         """
+        got = False
         try:
             got = lock.acquire()
         finally:
             if got: lock.release()
-        got = False
         """,
     ),
+    "RLock": ("RLock()", "with lock, lock: pass"),
+    "Semaphore": ("Semaphore(1)", "with lock: pass"),
     "Condition": (
         "Condition()",
         """
@@ -79,10 +64,7 @@ KINDS = {
             lock.wait(0)
         """,
     ),
-    "Array": (
-        'Array("i", 1)',
-        "lock[0] += 1",
-    ),
+    "Array": ('Array("i", 1)', "lock[0] += 1"),
     "RWLock": (
         "RWLock()",
         """
@@ -93,38 +75,76 @@ KINDS = {
 }
 
 
-def seeded() -> int:
-    seed = int(os.environ.get("PYWORKERS_SEED", secrets.randbits(31)))
-    print(f"seed {seed}")
-    return seed
-
-
-def loop(body: str) -> str:
-    """A task that does something for ever, and the sides of what it takes."""
+def looping(body: str) -> str:
+    """A task that does something for ever, and begins each turn at another moment."""
     return (
-        "def loop(turns, k, lock):\n    got = False\n    while True:\n        pause(turns, k)\n"
+        "def loop(turns, k, lock):\n    while True:\n        pause(turns, k)\n"
         + textwrap.indent(textwrap.dedent(body), " " * 8)
-        + "\ndef sides(lock):\n"
-        "    if hasattr(lock, 'write'):\n        return lock.write(),\n"
-        "    return getattr(lock, 'get_lock', lambda: lock)(),\n"
+        + "\n"
     )
-
-
-def run(hub: Hub, body: str, **values: Any) -> Any:
-    if not hub.can_block:
-        pytest.skip("plain functions wait where there is shared memory")
-    return hub.run(PROGRAM + body, **values)
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("kind", KINDS)
-def test_what_a_cancelled_task_has_held_is_free(hub: Hub, kind: str) -> None:
+def test_what_a_cancelled_task_has_held_is_free(hub: Hub) -> None:
     """C-03 X-05: a signal strikes at random while a task takes something and gives it back."""
-    made, body = KINDS[kind]
-    stuck = run(
-        hub,
-        f"{loop(body)}\nlock = {made}\n"
-        "return await cancelled_at_random(random.Random(seed), 250, loop, [lock])",
-        seed=seeded(),
+    if not hub.can_block:
+        pytest.skip("plain functions wait where there is shared memory")
+    seed = int(os.environ.get("PYWORKERS_SEED", secrets.randbits(31)))
+    print(f"seed {seed}")
+    each = [
+        f"{looping(body)}"
+        f"found[{name!r}] = await cancelled_at_random(pool, rng, rounds, loop, {made})\n"
+        for name, (made, body) in KINDS.items()
+    ]
+    found = hub.run(
+        PROGRAM
+        + "rng, found = random.Random(seed), {}\nasync with WorkerPool(1, grace=60) as pool:\n"
+        + textwrap.indent("".join(each), "    ")
+        + "    return found\n",
+        seed=seed,
+        rounds=60,
     )
-    assert stuck == 0
+    assert found == dict.fromkeys(KINDS, 60)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("kind", ["Queue", "SimpleQueue", "Pipe"])
+def test_what_a_cancelled_task_has_taken_out_it_has(hub: Hub, kind: str) -> None:
+    """C-03 X-05: a signal strikes at random; the last item that is gone is the last one it got."""
+    if not hub.can_block:
+        pytest.skip("plain functions wait where there is shared memory")
+    taken = hub.run(
+        """
+        from pyworkers.sync import Pipe, Queue, SimpleQueue
+        def drink(get, last):
+            n = -1
+            try:
+                while True:
+                    n = get()
+            finally:
+                last[0] = n
+        async with WorkerPool(1, grace=60) as pool:
+            taken, last = [], SharedArray(1, "i")
+            for _ in range(20):
+                if kind == "Pipe":
+                    reader, writer = Pipe(duplex=False)
+                    get, put, queue = reader.recv, writer.send, reader._reader
+                else:
+                    queue = Queue() if kind == "Queue" else SimpleQueue()
+                    get, put = queue.get, queue.put
+                future = pool.submit(drink, get, last)
+                i = 0
+                while queue.statistics().gets < 20:
+                    put(i)
+                    i += 1
+                future.cancel(running=True)
+                while not queue.empty() and i < 10_000:
+                    put(i)
+                    i += 1
+                await pool.submit(os.getpid)
+                taken.append(queue.statistics().gets - 1 - last[0])
+            return taken
+        """,
+        kind=kind,
+    )
+    assert taken == [0] * 20

@@ -9,7 +9,14 @@ from typing import Any
 
 import pytest
 
-from pyworkers._cancel import ASK_SECONDS, SIGNAL, Endings, Interruptions, interruptible_sleep
+from pyworkers._cancel import (
+    ASK_SECONDS,
+    SIGNAL,
+    Endings,
+    Interruptions,
+    interruptible_sleep,
+    undisturbed,
+)
 from pyworkers.errors import TaskCancelled
 
 pytestmark = pytest.mark.timeout(30)
@@ -221,3 +228,31 @@ def test_a_signal_that_is_put_off_does_not_hit_the_next_task() -> None:
     interruptions.over(7)
     interruptions.current = 8
     interruptions.raise_put_off()
+
+
+def test_a_signal_does_not_strike_where_something_is_given_back(
+    hub: Hub, listening: Interruptions
+) -> None:
+    """C-03: the code that does so raises it when it is done."""
+    given_back = []
+
+    @undisturbed
+    def give_back() -> None:
+        hub.named = [7]
+        signal.raise_signal(SIGNAL)
+        given_back.append(listening.put_off)
+        listening.raise_put_off()
+
+    def take() -> None:
+        hub.named = [7]
+        signal.raise_signal(SIGNAL)
+        given_back.append(-1)
+
+    listening.current = 7
+    with pytest.raises(TaskCancelled):
+        give_back()
+    listening.over(7)
+    listening.current = 7
+    with pytest.raises(TaskCancelled):
+        take()
+    assert given_back == [7]
