@@ -125,26 +125,26 @@ def test_what_a_cancelled_task_has_taken_out_it_has(hub: Hub, kind: str) -> None
                 last[0] = n
         async with WorkerPool(1, grace=60) as pool:
             taken, last = [], SharedArray(1, "i")
-            for _ in range(20):
-                if kind == "Pipe":
-                    reader, writer = Pipe(duplex=False)
-                    get, put, queue = reader.recv, writer.send, reader._reader
-                else:
-                    queue = Queue() if kind == "Queue" else SimpleQueue()
-                    get, put = queue.get, queue.put
+            if kind == "Pipe":
+                reader, writer = Pipe(duplex=False)
+                get, put, queue = reader.recv, writer.send, reader._reader
+            else:
+                queue = Queue() if kind == "Queue" else SimpleQueue()
+                get, put = queue.get, queue.put
+            i = 0
+            for _ in range(40):
+                while queue.statistics().depth < 2_000:
+                    put(i)
+                    i += 1
+                enough = queue.statistics().gets + 200
                 future = pool.submit(drink, get, last)
-                i = 0
-                while queue.statistics().gets < 20:
-                    put(i)
-                    i += 1
+                while queue.statistics().gets < enough:
+                    await asyncio.sleep(0)
                 future.cancel(running=True)
-                while not queue.empty() and i < 10_000:
-                    put(i)
-                    i += 1
                 await pool.submit(os.getpid)
                 taken.append(queue.statistics().gets - 1 - last[0])
             return taken
         """,
         kind=kind,
     )
-    assert taken == [0] * 20
+    assert taken == [0] * 40
