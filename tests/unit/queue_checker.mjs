@@ -19,20 +19,20 @@
 import { createHash } from "node:crypto";
 import { Arena, arenaMemory, BROKER, HUB } from "../../js_shim/arena.mjs";
 import {
-  Consumer,
-  ENDED,
-  Joiner,
-  Producer,
-  QUEUE_WORDS,
+  CONSUMER,
+  FINISHED,
+  GETS,
+  PEAK,
+  PRODUCER,
+  PUTS,
   RING,
-  TOOK_BLOCK,
-} from "../../js_shim/queues.mjs";
+  TAILS,
+} from "../../js_shim/queue_ring.mjs";
+import { Consumer, ENDED, Joiner, Producer, TOOK_BLOCK } from "../../js_shim/queues.mjs";
 import { randomNumbers } from "../browser/stress/random_numbers.mjs";
 
 const real = Atomics;
-const PEAK = 52;
 const BOX_BYTES = 256;
-const { PUTS, GETS, FINISHED, PRODUCER, CONSUMER, TAILS } = QUEUE_WORDS;
 
 /** Ends a call of an agent that has done its step. */
 class Pause extends Error {}
