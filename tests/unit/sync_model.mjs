@@ -40,6 +40,10 @@ const BACK = 12;
 const FIRST = 16;
 const SECOND = 32;
 const GUARD = FIRST + 4;
+const HUNGER = FIRST + 2;
+/** Who has declared itself hungry, and has not had its turn; and how often each went before it. */
+const STARVES = 60;
+const BEFORE = 61;
 
 const RealInt32Array = Int32Array;
 const RealAtomics = Atomics;
@@ -54,6 +58,7 @@ class Violation extends Error {}
  * @typedef {{memory: Int32Array, agents: Agent[], queue: number[], deaths: number}} State
  * @typedef {{name: string, setUp?: (memory: Int32Array) => void, before?: number[],
  *   agents: ((self: number) => any)[], deaths?: number, mortal?: number[], patience?: number,
+ *   hunger?: boolean,
  *   final: (state: State) => void, mayWait?: (state: State) => boolean}} Scenario
  */
 
@@ -62,6 +67,8 @@ let state;
 let self = 0;
 let position = 0;
 let clock = 0;
+/** The clock when the agent that runs began to want what it waits for. */
+let wanted = 0;
 let isSpent = false;
 let isStopped = false;
 /** What the agent that runs was told, as far as it can still matter. */
@@ -150,8 +157,43 @@ const atomic =
   (operation) =>
   (/** @type {any} */ words, /** @type {number} */ given, /** @type {number[]} */ ...args) => {
     const index = place(words, given);
-    return perform(!quiet.has(index), () => operation(state.memory, index, ...args));
+    return perform(!quiet.has(index), () => {
+      const before = state.memory[index];
+      const told = operation(state.memory, index, ...args);
+      if (index === HUNGER && watchesHunger && before !== state.memory[index]) hungers();
+      return told;
+    });
   };
+
+/** Whether the scenario looks at who starves. */
+let watchesHunger = false;
+
+/**
+ * Somebody is hungry now, or is not any more: as it has what it wanted, or as another has let it go
+ * first for the whole time in which it has to.
+ */
+function hungers() {
+  const { memory } = state;
+  const starving = memory[STARVES] ?? 0;
+  if (starving !== 0 && starving !== self + 1 && clock === wanted) {
+    throw new Violation(`${self} does not wait for ${starving - 1}, who is hungry`);
+  }
+  memory[STARVES] = memory[HUNGER] ?? 0;
+  memory.fill(0, BEFORE, BEFORE + state.agents.length);
+}
+
+/** Has its turn, of what one has at a time: nobody goes twice before who is hungry. */
+function takesItsTurn() {
+  note(() => {
+    const { memory } = state;
+    const starving = memory[STARVES] ?? 0;
+    if (starving === 0 || starving === self + 1 || clock !== wanted) return;
+    memory[BEFORE + self] = (memory[BEFORE + self] ?? 0) + 1;
+    if ((memory[BEFORE + self] ?? 0) > 1) {
+      throw new Violation(`${self} goes twice before ${starving - 1}, who is hungry`);
+    }
+  });
+}
 
 globalThis.Atomics = /** @type {any} */ ({
   ...Object.fromEntries(
@@ -235,6 +277,7 @@ function withoutSpin(waiting) {
   };
   waiting.acquire = (/** @type {number} */ ms, /** @type {number} */ waited) => {
     before = known;
+    wanted = clock;
     tries = 0;
     const got = acquire.call(waiting, ms, waited);
     known = mixed(before, got + 2_000);
@@ -317,6 +360,7 @@ function step(scenario, from, i) {
   self = i;
   position = 0;
   clock = 0;
+  wanted = 0;
   isSpent = false;
   isStopped = false;
   known = 7;
@@ -486,6 +530,16 @@ const locks =
     return got;
   };
 
+/** Takes something that one has at a time, so often. */
+const turns = (/** @type {any} */ kind, /** @type {number} */ rounds) => () => {
+  const it = made(kind);
+  for (let i = 0; i < rounds; i++) {
+    while (it.acquire(FOREVER, 0) === NOT_YET);
+    takesItsTurn();
+    summed(() => it.release(1));
+  }
+};
+
 /** @param {State} of */
 function lockIsFree(of) {
   const owner = of.memory[FIRST] ?? 0;
@@ -649,6 +703,25 @@ const SCENARIOS = [
       check(told === of.memory[FIRST + 6], "a loss was not told");
       if (of.agents[0]?.status === "dead") check(of.memory[FIRST] !== 1 || told === 0, "twice");
     },
+  },
+  {
+    name: "a lock that one takes again and again, and another waits for until it is hungry",
+    quiet: LOCK_QUIET,
+    agents: [turns(Lock, 1), turns(Lock, 3)],
+    patience: 1,
+    hunger: true,
+    final: (of) => check(of.memory[FIRST] === 0, "the lock is held"),
+  },
+  {
+    name: "a semaphore of one that one takes again and again, and another waits for",
+    quiet: [FIRST + 3, FIRST + 4],
+    setUp: (memory) => {
+      memory[FIRST] = 1;
+    },
+    agents: [turns(Semaphore, 1), turns(Semaphore, 3)],
+    patience: 1,
+    hunger: true,
+    final: (of) => check(of.memory[FIRST] === 1, "a permit is lost"),
   },
   {
     name: "a semaphore of two, three threads",
@@ -844,6 +917,7 @@ const only = process.argv[2];
 for (const scenario of SCENARIOS) {
   if (only && !scenario.name.includes(only)) continue;
   quiet = new Set(scenario.quiet);
+  watchesHunger = scenario.hunger ?? false;
   const began = process.hrtime.bigint();
   const found = explore(scenario);
   const ms = Number(process.hrtime.bigint() - began) / 1e6;
