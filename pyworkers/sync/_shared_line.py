@@ -4,7 +4,8 @@ Owns the way of an item between Python's heap and the queue: through a box, from
 copies it into the ring, or as a block of its own. Knows nothing of what users see.
 
 A signal that ends a task is put off while something is taken, until who asked for it has it: there
-is no check for signals between the end of that and the return to the caller.
+is no check for signals between the end of that and the return to the caller. It is put off, too,
+while blocks are made for what is to be put, and while those are freed that were not.
 """
 
 import math
@@ -17,6 +18,7 @@ from typing import Any, Final
 
 from pyworkers import _js
 from pyworkers._arena import SharedArena
+from pyworkers._cancel import undisturbed
 from pyworkers._hub import Hub
 from pyworkers.errors import PayloadError
 from pyworkers.sync._core import NOT_YET, Core, SharedCore
@@ -100,7 +102,7 @@ class SharedLine:
         self._take_one = taker.takeOne
         self._take_many = taker.takeMany
         self._take_for = taker.takeFor
-        self._care = care()
+        self.care = care()
         self._inline = 0
 
     def _most_inline(self) -> int:
@@ -130,7 +132,8 @@ class SharedLine:
         end = math.inf if timeout is None else time.monotonic() + timeout
         done = 0
         while done < len(items):
-            with _Batch(self, items, done) as batch:
+            with _Batch(self) as batch:
+                batch.fill(items[done:])
                 got = batch.attempt(0)
                 if not got:
                     left = None if end == math.inf else end - time.monotonic()
@@ -144,7 +147,8 @@ class SharedLine:
         end = math.inf if timeout is None else time.monotonic() + timeout
         done = 0
         while done < len(items):
-            with _Batch(self, items, done) as batch:
+            with _Batch(self) as batch:
+                batch.fill(items[done:])
                 got = batch.attempt(0)
                 if not got:
                     left = None if end == math.inf else end - time.monotonic()
@@ -198,7 +202,7 @@ class SharedLine:
         return self._taken(most, timeout, False)
 
     def _taken(self, most: int, timeout: float | None, is_raw: bool) -> Any:
-        care = self._care
+        care = self.care
         care.raise_put_off()
         # What is unpickled may take something itself.
         outer, care.puts_off = care.puts_off, True
@@ -219,7 +223,7 @@ class SharedLine:
         return lambda waited: int(self._take_many(most, waited))
 
     def _acquire(self, most: int, puts_off: bool) -> Callable[[float, float], int]:
-        care = self._care
+        care = self.care
 
         def acquire(milliseconds: float, waited: float) -> int:
             got: int = self._take_for(most, milliseconds, waited)
@@ -241,7 +245,7 @@ class SharedLine:
         value = self._taken(most, 0, is_raw)
         if value is not NOTHING or (timeout is not None and timeout <= 0):
             return value
-        care, consumer = self._care, self._consumer
+        care, consumer = self.care, self._consumer
         attempt = self._attempt(most)
         began = now = time.monotonic()
         end = math.inf if timeout is None else began + timeout
@@ -323,31 +327,38 @@ class _Batch(AbstractContextManager["_Batch"]):
 
     Args:
         line: of the queue.
-        items: of which some were put.
-        first: that was not.
     """
 
-    def __init__(self, line: SharedLine, items: Sequence[Item], first: int) -> None:
+    def __init__(self, line: SharedLine) -> None:
         self._line = line
-        self._records: list[bytes] = []
+        self._care = line.care
         self._offsets: list[int] = []
         self._bytes = b""
+
+    def fill(self, items: Sequence[Item]) -> None:
+        """Makes them of the first of some items that were not put.
+
+        Raises:
+            ArenaFull: there is no room for a large one.
+        """
+        records: list[bytes] = []
         size = 0
+        care = self._care
+        outer, care.puts_off = care.puts_off, True
         try:
-            for item in items[first:]:
+            for item in items:
                 data, buffers = item
-                small = 8 if buffers or len(data) > line._most_inline() else 4 + len(data) + 3
-                if size + small > _BOX_BYTES:
+                is_small = not buffers and len(data) <= self._line._most_inline()
+                if size + (4 + len(data) + 3 if is_small else 8) > _BOX_BYTES:
                     break
-                record, offset = line.record(item)
-                self._records.append(record)
+                record, offset = self._line.record(item)
+                records.append(record)
                 if offset:
                     self._offsets.append(offset)
                 size += len(record)
-        except BaseException:
-            self.__exit__()
-            raise
-        self._bytes = b"".join(self._records)
+        finally:
+            care.puts_off = outer
+        self._bytes = b"".join(records)
 
     def attempt(self, waited: float) -> int:
         self._line._box[: len(self._bytes)] = self._bytes
@@ -357,6 +368,13 @@ class _Batch(AbstractContextManager["_Batch"]):
         self._line._box[: len(self._bytes)] = self._bytes
         return int(self._line._put_for(len(self._bytes), True, milliseconds, waited))
 
+    @undisturbed
     def __exit__(self, *_: object) -> None:
-        for offset in self._offsets:
-            self._line.drop(offset)  # unless it was put
+        care = self._care
+        outer, care.puts_off = care.puts_off, True
+        try:
+            for offset in self._offsets:
+                self._line.drop(offset)  # unless it was put
+        finally:
+            care.puts_off = outer
+        care.raise_put_off()

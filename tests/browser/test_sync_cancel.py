@@ -148,3 +148,33 @@ def test_what_a_cancelled_task_has_taken_out_it_has(hub: Hub, kind: str) -> None
         kind=kind,
     )
     assert taken == [0] * 40
+
+
+@pytest.mark.timeout(120)
+def test_a_cancelled_task_leaves_no_memory_behind_that_it_was_about_to_put(hub: Hub) -> None:
+    """C-03 X-05: large items lie in blocks of their own, which are a queue's or are freed."""
+    if not hub.can_block:
+        pytest.skip("plain functions wait where there is shared memory")
+    found = hub.run(
+        """
+        from pyworkers.sync import Queue
+        def flood(q):
+            item = b"x" * 20_000
+            while True:
+                q.put(item)
+        async with WorkerPool(1, grace=60) as pool:
+            await pool.submit(int)
+            q, used = Queue(3), []
+            for _ in range(60):
+                future = pool.submit(flood, q)
+                for _ in range(5):
+                    await q.get_async(20)
+                future.cancel(running=True)
+                await pool.submit(int)
+                while not q.empty():
+                    await q.get_async(20)
+                used.append(pool.memory().used)
+            return used[-1] - used[0]
+        """
+    )
+    assert found == 0
