@@ -23,7 +23,7 @@ const LOSSES = OWN + 2;
 const LIMIT = OWN;
 const MAX_DEPTH = 0x7fffffff;
 
-/** Mutual exclusion. What must not be released by others, or is recursive, its users check. */
+/** Mutual exclusion. What must not be released by others its users check. */
 export class Lock extends Waiting {
   /**
    * @param {number} state
@@ -54,31 +54,11 @@ export class Lock extends Waiting {
     words[at + TAKINGS] = /** @type {number} */ (words[at + TAKINGS]) + 1;
   }
 
-  /** @returns {boolean} whether this thread owns it, and has it once more now */
-  again() {
-    const { words, at } = this;
-    if (!this.isMine()) return false;
-    const depth = /** @type {number} */ (words[at + DEPTH]);
-    if (depth === MAX_DEPTH) return false;
-    words[at + DEPTH] = depth + 1;
-    return true;
-  }
-
   /** @returns {boolean} false: it is not locked */
   release() {
     this.taken = false;
     if (Atomics.exchange(this.words, this.at, 0) === 0) return false;
     this.wake(1);
-    return true;
-  }
-
-  /** @returns {boolean} false: this thread does not own it */
-  releaseOnce() {
-    const { words, at } = this;
-    if (!this.isMine()) return false;
-    const depth = /** @type {number} */ (words[at + DEPTH]);
-    if (depth === 1) return this.release();
-    words[at + DEPTH] = depth - 1;
     return true;
   }
 
@@ -99,6 +79,30 @@ export class Lock extends Waiting {
       losses: this.load(LOSSES),
       depth: this.load(0) === 0 ? 0 : this.load(DEPTH),
     };
+  }
+}
+
+/** A lock that who owns it takes once more, without waiting for itself or letting others go first. */
+export class RLock extends Lock {
+  /** @param {number} waited */
+  attempt(waited) {
+    const { words, at } = this;
+    const depth = this.isMine() ? /** @type {number} */ (words[at + DEPTH]) : MAX_DEPTH;
+    if (depth === MAX_DEPTH) return super.attempt(waited);
+    words[at + DEPTH] = depth + 1;
+    this.taken = true;
+    return DONE;
+  }
+
+  /** @returns {boolean} false: this thread does not own it */
+  releaseOnce() {
+    const { words, at } = this;
+    if (!this.isMine()) return false;
+    const depth = /** @type {number} */ (words[at + DEPTH]);
+    if (depth === 1) return this.release();
+    this.taken = false;
+    words[at + DEPTH] = depth - 1;
+    return true;
   }
 }
 

@@ -166,7 +166,8 @@ class Reading extends Side {
 
   /** @returns {boolean} whether this thread reads, and does once more now */
   again() {
-    return this.guard.run(() => this.own() >= 0 && this.enroll());
+    this.taken = this.guard.run(() => this.own() >= 0 && this.enroll());
+    return this.taken;
   }
 
   /** @returns {boolean} false: this thread does not read */

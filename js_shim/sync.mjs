@@ -7,13 +7,13 @@
 import { Barrier, Latch, Once } from "./barriers.mjs";
 import { Condition } from "./conditions.mjs";
 import { Counter32, Counter64, Progress } from "./counters.mjs";
-import { Flag, Lock, Semaphore } from "./locks.mjs";
+import { Flag, Lock, RLock, Semaphore } from "./locks.mjs";
 import { Consumer, Joiner, Onlooker, Producer } from "./queues.mjs";
 import { RWLock } from "./rwlocks.mjs";
 
 export const PRIMITIVES = Object.freeze({
   Lock,
-  RLock: Lock,
+  RLock,
   Semaphore,
   Flag,
   SharedFlag: Flag,

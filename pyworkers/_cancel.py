@@ -8,6 +8,10 @@ named a task in the channel, and the handler raises TaskCancelled if it is that 
 is running. At any other moment, such as between two tasks, the signal is dropped, and the hub asks
 again: so no task is hit by what was meant for another one, and none is missed. It is raised once
 in a task, whose ``finally`` blocks may then take their time.
+
+A signal can strike as a function begins, before its first line. So code that gives something back
+is named here by ``undisturbed``: a signal that strikes there is put off, and that code raises it
+when it is done.
 """
 
 import asyncio
@@ -18,7 +22,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final, SupportsIndex
+from types import CodeType, FrameType
+from typing import Any, Final, SupportsIndex, TypeVar
 
 from pyworkers import _js
 from pyworkers.errors import TaskCancelled
@@ -33,6 +38,18 @@ SIGNAL: Final = 50
 """None that means something to Python, as SIGINT does, nor one that the C library keeps."""
 
 _MAX_PAUSE_SECONDS: Final = 3600.0
+
+_undisturbed: Final[set[CodeType]] = set()
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def undisturbed(function: _F) -> _F:
+    """Has a signal that strikes in a function's own code put off; not in what that calls.
+
+    Where nothing of the task would be left to be ended soon, it calls ``raise_put_off`` at its end.
+    """
+    _undisturbed.add(function.__code__)
+    return function
 
 
 @dataclass(slots=True)
@@ -105,9 +122,10 @@ class Interruptions:
     ) -> None:
         self.current = 0
         """The task whose own code runs and may be interrupted; 0 if there is none."""
-        self.is_put_off = False
+        self.puts_off = False
         """Whether what runs must not lose what it has just got: ``raise_put_off`` comes later."""
-        self._put_off = 0
+        self.put_off = 0
+        """The task that a signal was put off for; 0 if none was."""
         self._asked = asked
         self._coroutines = coroutines
         self._cancelled: set[int] = set()
@@ -115,7 +133,7 @@ class Interruptions:
 
     def listen(self) -> None:
         """Has the signal handled; for an interpreter that is a worker."""
-        signal.signal(SIGNAL, lambda *_: self.check())
+        signal.signal(SIGNAL, lambda _, frame: self.check(frame))
         unraisable = sys.unraisablehook
 
         def hook(what: Any) -> None:
@@ -148,11 +166,15 @@ class Interruptions:
 
         self._asked = look
 
-    def check(self) -> None:
-        """Raises TaskCancelled, once, if what runs now is the task that the hub wants ended."""
+    def check(self, frame: FrameType | None = None) -> None:
+        """Raises TaskCancelled, once, if what runs now is the task that the hub wants ended.
+
+        Args:
+            frame: that was interrupted; None where it is known that none has to be spared.
+        """
         task = self._take()
-        if self.is_put_off:
-            self._put_off = task or self._put_off
+        if self.puts_off or (frame is not None and frame.f_code in _undisturbed):
+            self.put_off = task or self.put_off
         elif task:
             self._raise_in(task)
 
@@ -167,9 +189,12 @@ class Interruptions:
         raise TaskCancelled("the task was cancelled")
 
     def raise_put_off(self) -> None:
-        """Raises TaskCancelled, once, if a signal came for what runs now while it was put off."""
-        if self._put_off:
-            task, self._put_off = self._put_off, 0
+        """Raises TaskCancelled, once, if a signal was put off that is meant for what runs now.
+
+        Does nothing while signals are to be put off.
+        """
+        if self.put_off and not self.puts_off:
+            task, self.put_off = self.put_off, 0
             self._raise_in(task)
 
     def _take(self) -> int:

@@ -3,7 +3,8 @@
 The layers, each of which imports only from those below it::
 
     _context                       all of it, by the names of multiprocessing
-    _pool, _process                what runs; over WorkerPool
+    _pool, _pool_results,
+    _process                       what runs; over WorkerPool
     _children                      the workers of processes
     _progress                      a bar over any of it
     _state                         keys and values, by messages alone
@@ -12,6 +13,8 @@ The layers, each of which imports only from those below it::
     _queues, _barriers, _conditions, _rwlocks,
     _locks                         what users see
     _primitive                     a handle that travels, and where its core is found
+    _shared_line                   a queue in shared memory
+    _held                          that what is taken is given back
     _created                       by a worker, of its hub
     _followers                     who is told of changes
     _hosted, _lines                of a hub without shared memory, by messages
@@ -46,7 +49,8 @@ from pyworkers.sync._locks import (
 from pyworkers.sync._memory import ShareableList, SharedMemory
 from pyworkers.sync._pairs import create_cancellation_token, create_progress_tracker
 from pyworkers.sync._pipe import Connection, Pipe
-from pyworkers.sync._pool import AsyncResult, IMapIterator, Pool
+from pyworkers.sync._pool import Pool
+from pyworkers.sync._pool_results import AsyncResult, IMapIterator
 from pyworkers.sync._process import (
     ParentProcess,
     Process,

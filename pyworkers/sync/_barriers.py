@@ -15,7 +15,7 @@ from pyworkers.sync._conditions import SLOT_BYTES
 from pyworkers.sync._core import DONE, INHERITED, NOT_YET
 from pyworkers.sync._hosted import HostedCore
 from pyworkers.sync._local_conditions import IS_ACTING, IS_BROKEN, IS_FULL
-from pyworkers.sync._primitive import Primitive
+from pyworkers.sync._primitive import Awaited, Primitive
 from pyworkers.sync._unbroken import unbroken
 
 MAX_PARTIES: Final = 64
@@ -253,7 +253,7 @@ def _checked(index: int) -> int:
     return index
 
 
-class Latch(Primitive):
+class Latch(Awaited):
     """Something that is counted down to 0 once, which many may wait for.
 
     Args:
@@ -293,24 +293,6 @@ class Latch(Primitive):
             raise ValueError(f"n must be 1 or more, not {n}")
         if not self._count_down(n):
             raise ValueError(f"this Latch cannot be counted down by {n}: less is left")
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Waits until it is counted down.
-
-        Args:
-            timeout: seconds; None means for ever.
-
-        Returns:
-            False when the time is over.
-
-        Raises:
-            ModeError: this thread cannot wait; ``wait_async`` can.
-        """
-        return bool(self._attempt(0) or self._core.wait(timeout))
-
-    async def wait_async(self, timeout: float | None = None) -> bool:
-        """Like ``wait``, without blocking."""
-        return bool(self._attempt(0) or await self._core.wait_async(timeout))
 
     def statistics(self) -> LatchStatistics:
         """Returns how much is left, and how often it was waited for."""

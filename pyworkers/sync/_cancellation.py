@@ -15,7 +15,7 @@ from pyworkers._futures import Future
 from pyworkers._worker import current_worker
 from pyworkers.errors import ModeError, TaskCancelled
 from pyworkers.sync._hosted import HostedCore
-from pyworkers.sync._primitive import Primitive
+from pyworkers.sync._primitive import Awaited
 from pyworkers.sync._shared import Shown, Subscriptions
 
 
@@ -44,7 +44,7 @@ def _tell(heard: "ref[_Heard]", answer: Future[Any]) -> None:
 _heard: Final[WeakValueDictionary[int, _Heard]] = WeakValueDictionary()
 
 
-class CancellationToken(Primitive):
+class CancellationToken(Awaited):
     """What a task needs of a SharedCancellation: to see whether it is to stop."""
 
     __slots__ = ("_heard", "_put", "subscriptions")
@@ -76,24 +76,6 @@ class CancellationToken(Primitive):
         """Raises TaskCancelled if it is to stop."""
         if self.is_cancelled():
             raise TaskCancelled("it was cancelled by its token")
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Waits until it is to stop.
-
-        Args:
-            timeout: seconds; None means for ever.
-
-        Returns:
-            False when the time is over.
-
-        Raises:
-            ModeError: this thread cannot wait; ``wait_async`` can.
-        """
-        return bool(self._attempt(0) or self._core.wait(timeout))
-
-    async def wait_async(self, timeout: float | None = None) -> bool:
-        """Like ``wait``, without blocking."""
-        return bool(self._attempt(0) or await self._core.wait_async(timeout))
 
     def subscribe(self, callback: Callable[[], object]) -> Callable[[], None]:
         """Has the event loop call a function once, when it is to stop, or soon if it is.

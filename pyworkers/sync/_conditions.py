@@ -8,12 +8,12 @@ import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, ClassVar, Final
 
 from pyworkers._env import Mode
 from pyworkers.errors import OwnerDied
 from pyworkers.sync._core import INHERITED
+from pyworkers.sync._held import Guarded
 from pyworkers.sync._hosted import HostedCore
 from pyworkers.sync._local_conditions import (
     ENDS,
@@ -50,7 +50,7 @@ class ConditionStatistics:
     notifications: int
 
 
-class Condition(Primitive):
+class Condition(Guarded, Primitive):
     """A lock, and waits for something that who holds it changes and tells of.
 
     ``with condition:`` takes the lock, and ``async with condition:`` does so without blocking.
@@ -97,40 +97,6 @@ class Condition(Primitive):
         super()._set_up()
         self._suspend = self._core.teller("suspend")
         self._notify = self._core.teller("notify")
-
-    def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
-        """Takes the lock, as its own ``acquire`` does."""
-        return self._lock.acquire(block, timeout)
-
-    async def acquire_async(self, timeout: float | None = None) -> bool:
-        """Like ``acquire``, without blocking."""
-        return await self._lock.acquire_async(timeout)
-
-    def release(self) -> None:
-        """Gives the lock back."""
-        self._lock.release()
-
-    def __enter__(self) -> bool:
-        return self._lock.__enter__()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._lock.release()
-
-    async def __aenter__(self) -> bool:
-        return await self._lock.acquire_async()
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._lock.release()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Gives the lock back, waits to be notified, and takes the lock again.

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any, Final, Protocol, cast
 
 from pyworkers._arena import SharedArena
+from pyworkers._cancel import undisturbed
 from pyworkers._hub import Hub
 
 NOT_YET: Final = 0
@@ -192,5 +193,6 @@ class SharedCore:
         finally:
             self._shim.leave()
 
+    @undisturbed
     def has_just_taken(self) -> bool:
         return bool(self._shim.taken)

@@ -22,7 +22,7 @@ from pyworkers._hub import hub_for
 from pyworkers._messages import DirectChannel
 from pyworkers._store import stores
 from pyworkers._worker import current_worker
-from pyworkers.sync._core import NOT_YET, Core
+from pyworkers.sync._core import DONE, NOT_YET, Core
 from pyworkers.sync._local import LocalCore, LocalPrimitive
 
 _CHANNEL: Final = "pyworkers.sync"
@@ -113,6 +113,15 @@ def _ask(message: Message) -> Any:
     return getattr(_part(number, worker, which), operation)(worker, *arguments)
 
 
+def to_hub(name: str) -> DirectChannel:
+    """Returns a worker's channel to its hub on which any number of answers may be waited for."""
+    worker = current_worker()
+    assert worker is not None
+    channel = worker.messages.channel(name)
+    channel.max_pending = 1_000_000
+    return channel
+
+
 class HostedCore:
     """A primitive of the hub, as seen by a worker of mode transfer.
 
@@ -133,18 +142,18 @@ class HostedCore:
 
     @property
     def _channel(self) -> DirectChannel:
-        worker = current_worker()
-        assert worker is not None
-        channel = worker.messages.channel(_CHANNEL)
-        channel.max_pending = 1_000_000
-        return channel
+        return to_hub(_CHANNEL)
 
     def attempt(self, _: float) -> int:
-        return NOT_YET
+        if self._number not in self._depths:
+            return NOT_YET
+        self._depths[self._number] += 1
+        return DONE
 
     def teller(self, operation: str) -> Callable[..., bool]:
-        own = {"again": self._again, "releaseOnce": self._release_once}
-        return own.get(operation) or partial(self._tell, operation)
+        if operation == "releaseOnce":
+            return self._release_once
+        return partial(self._tell, operation)
 
     def held(self) -> int:
         """How often this worker has taken it; if not recursive, 1: the hub knows."""
@@ -166,12 +175,6 @@ class HostedCore:
             ModeError: it cannot.
         """
         self.ask("statistics")
-
-    def _again(self) -> bool:
-        if self._number not in self._depths:
-            return False
-        self._depths[self._number] += 1
-        return True
 
     def _release_once(self) -> bool:
         depth = self._depths.pop(self._number, 0)

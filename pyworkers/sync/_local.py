@@ -11,7 +11,8 @@ comes later is faster.
 import asyncio
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, ClassVar, Final, cast
 
@@ -125,25 +126,11 @@ class LocalLock(LocalPrimitive):
             self._owner = -1
         self.serve()
 
-    def again(self, owner: int) -> bool:
-        if self._owner != owner:
-            return False
-        self._depth += 1
-        return True
-
     def release(self, owner: int) -> bool:
         if self._owner == -1:
             return False
         self._owner = -1
         self.serve()
-        return True
-
-    def releaseOnce(self, owner: int) -> bool:
-        if self._owner != owner:
-            return False
-        if self._depth == 1:
-            return self.release(owner)
-        self._depth -= 1
         return True
 
     def owner(self, owner: int) -> int:
@@ -162,6 +149,27 @@ class LocalLock(LocalPrimitive):
         depth = 0 if self._owner == -1 else self._depth
         own = {"takings": self._takings, "losses": self._losses, "depth": depth}
         return self.counts() | own
+
+
+class LocalRLock(LocalLock):
+    """As ``RLock`` of ``js_shim/locks.mjs``."""
+
+    def attempt(self, owner: int) -> int:
+        if self._owner != owner:
+            return super().attempt(owner)
+        self._depth += 1
+        return DONE
+
+    def give_back(self, owner: int) -> None:
+        self.releaseOnce(owner)
+
+    def releaseOnce(self, owner: int) -> bool:
+        if self._owner != owner:
+            return False
+        if self._depth == 1:
+            return self.release(owner)
+        self._depth -= 1
+        return True
 
 
 class LocalSemaphore(LocalPrimitive):
@@ -223,7 +231,7 @@ class LocalFlag(LocalPrimitive):
 
 KINDS: Final[dict[str, type[LocalPrimitive]]] = {
     "Lock": LocalLock,
-    "RLock": LocalLock,
+    "RLock": LocalRLock,
     "Semaphore": LocalSemaphore,
     "Flag": LocalFlag,
 }
@@ -262,31 +270,30 @@ class LocalCore:
         self.primitive.bind(cast(LocalCore, other).primitive)
 
     def wait(self, timeout: float | None) -> int:
-        wait = self.primitive.begin(self._owner, self._hub.look_again)
-        try:
+        with self._begun(self._hub.look_again) as wait:
             if wait.outcome == NOT_YET:
                 self._hub.wait(lambda: wait.outcome != NOT_YET, timeout)
-        except BaseException:
-            if wait.outcome != NOT_YET:
-                self.primitive.undo(self._owner, wait.outcome)
-            raise
-        finally:
-            self.primitive.end(wait)
         return wait.outcome
 
     async def wait_async(self, timeout: float | None) -> int:
         told = asyncio.get_running_loop().create_future()
-        wait = self.primitive.begin(self._owner, partial(_tell, told))
-        try:
+        with self._begun(partial(_tell, told)) as wait:
             if wait.outcome == NOT_YET:
                 await asyncio.wait({told}, timeout=timeout)
+        return wait.outcome
+
+    @contextmanager
+    def _begun(self, tell: Callable[[], object]) -> Iterator[Wait]:
+        """Begins a wait, and ends it; what came of one that fails is undone."""
+        wait = self.primitive.begin(self._owner, tell)
+        try:
+            yield wait
         except BaseException:
             if wait.outcome != NOT_YET:
                 self.primitive.undo(self._owner, wait.outcome)
             raise
         finally:
             self.primitive.end(wait)
-        return wait.outcome
 
     def has_just_taken(self) -> bool:
         return False

@@ -96,7 +96,8 @@ class _Return(LocalPrimitive):
     def attempt(self, owner: int) -> int:
         if self._has_it(owner):
             return DONE
-        return self._settled(owner, self._condition.lock.attempt(owner))
+        # Another of the same interpreter may have taken an RLock meanwhile: it is waited for.
+        return self._settled(owner, LocalPrimitive.attempt(self._condition.lock, owner))
 
     def begin(self, owner: int, tell: Callable[[], object]) -> Wait:
         if self._has_it(owner):

@@ -6,6 +6,7 @@ Owns what ``multiprocessing.connection`` offers of them. How messages travel, th
 from types import TracebackType
 from typing import Any, Self
 
+from pyworkers._cancel import undisturbed
 from pyworkers._env import Mode
 from pyworkers.sync._lines import END, NOTHING
 from pyworkers.sync._local_queue import ENDED, Item
@@ -173,6 +174,7 @@ def _sent(count: int) -> None:
         raise BrokenPipeError("the pipe is closed")
 
 
+@undisturbed
 def _received(value: Any) -> Any:
     assert value is not NOTHING
     if value is END:
@@ -188,6 +190,7 @@ def _part(buf: Any, offset: int, size: int | None) -> bytes:
     return bytes(view[offset:end])
 
 
+@undisturbed
 def _limited(data: bytes, maxlength: int | None) -> bytes:
     if maxlength is not None and len(data) > maxlength:
         raise OSError(f"a message of {len(data)} bytes, where {maxlength} were expected")

@@ -23,7 +23,25 @@ _HUB = 0
 _P = TypeVar("_P", bound="Primitive")
 
 
-class Primitive(Handle):
+class Placed(Handle):
+    """What is found again by its mode, and a number there."""
+
+    __slots__ = ("_block", "_mode")
+    _block: Block
+    _mode: Mode
+
+    @property
+    def id(self) -> int:
+        """What names it in its store."""
+        return self._block.id
+
+    @property
+    def mode(self) -> str:
+        """Of the pools whose tasks can use it."""
+        return self._mode
+
+
+class Primitive(Placed):
     """A primitive that hub and workers share; give it to tasks as any argument.
 
     It lives as long as some interpreter uses it; without shared memory, as long as it is kept where
@@ -39,16 +57,14 @@ class Primitive(Handle):
 
     # ``beyond`` is for subclasses: so many bytes of shared memory that need no initial value.
 
-    __slots__ = ("__weakref__", "_attempt", "_block", "_core", "_mode")
+    __slots__ = ("__weakref__", "_attempt", "_core")
 
     _KIND: ClassVar[str]
     """Its name in the shim, and in ``_local``."""
     _BYTES: ClassVar[int]
     """Its size in shared memory, which begins with so many zeros."""
 
-    _block: Block
     _core: Core
-    _mode: Mode
 
     def __init__(self, *, mode: Mode | None = None, beyond: int = 0) -> None:
         worker = current_worker()
@@ -100,16 +116,6 @@ class Primitive(Handle):
         """Looks up what is often needed of the core."""
         self._attempt = self._core.attempt
 
-    @property
-    def id(self) -> int:
-        """What names it in its store."""
-        return self._block.id
-
-    @property
-    def mode(self) -> str:
-        """Of the pools whose tasks can use it."""
-        return self._mode
-
     def reduced(self) -> tuple[Any, ...]:
         return _attach, (type(self), self._mode, self._block.id, *self._companions())
 
@@ -144,6 +150,30 @@ class Primitive(Handle):
                 result._core = LocalCore(_hosted.found(id), _HUB, hub_for(mode))
         result._set_up()
         return result
+
+
+class Awaited(Primitive):
+    """A primitive that is waited for, and that nobody takes."""
+
+    __slots__ = ()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Waits until it is so.
+
+        Args:
+            timeout: seconds; None means for ever.
+
+        Returns:
+            False when the time is over.
+
+        Raises:
+            ModeError: this thread cannot wait; ``wait_async`` can.
+        """
+        return bool(self._attempt(0) or self._core.wait(timeout))
+
+    async def wait_async(self, timeout: float | None = None) -> bool:
+        """Like ``wait``, without blocking."""
+        return bool(self._attempt(0) or await self._core.wait_async(timeout))
 
 
 def _attach(kind: type[Primitive], mode: Mode, id: int, *companions: Any) -> Primitive:

@@ -1,7 +1,7 @@
 """Queues: objects on their way between workers, and between them and the hub.
 
 Owns what users see of them. How an item travels, and who has it when a thread ends, stands in
-``_lines`` and ``js_shim/queues.mjs``.
+``_lines``, ``_shared_line`` and ``js_shim/queues.mjs``.
 """
 
 import queue
@@ -13,15 +13,17 @@ from typing import Any, ClassVar, Final, Self
 
 from pyworkers import _codec
 from pyworkers._arena import SharedArena
+from pyworkers._cancel import undisturbed
 from pyworkers._env import Mode
 from pyworkers._store import ArenaStore, Block, stores
 from pyworkers.errors import PayloadError, QueueClosed
 from pyworkers.sync._core import SharedCore
 from pyworkers.sync._hosted import HostedCore
-from pyworkers.sync._lines import END, NOTHING, HostedLine, Line, LocalLine, SharedLine
+from pyworkers.sync._lines import END, NOTHING, HostedLine, Line, LocalLine
 from pyworkers.sync._local import LocalCore
 from pyworkers.sync._local_queue import ENDED, Item, LocalQueue
 from pyworkers.sync._primitive import Primitive
+from pyworkers.sync._shared_line import SharedLine
 
 CAPACITY: Final = 262_144
 """Bytes of a queue's ring, unless it is told otherwise."""
@@ -125,6 +127,7 @@ class _Queue(Primitive):
             assert isinstance(core.primitive, LocalQueue)
             self._line = LocalLine(core.primitive, core._owner, core._hub)
 
+    @undisturbed
     def _given(self, value: Any) -> Any:
         """Returns what a line gave.
 
@@ -373,7 +376,7 @@ class JoinableQueue(Queue):
     """A queue that can be waited for until all that was put is done with.
 
     Whoever has taken an item calls ``task_done`` when it is done with it. A worker that ends before
-    that never will: wait with a timeout where that may happen.
+    that never will: wait with a timeout where that may happen, and have somebody else call it.
     """
 
     __slots__ = ()

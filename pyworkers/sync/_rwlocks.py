@@ -6,11 +6,11 @@ Owns what its users see. Who gets in before whom is decided in ``js_shim/rwlocks
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from pyworkers._cancel import undisturbed
 from pyworkers._env import Mode
-from pyworkers.sync._core import Core
+from pyworkers.sync._held import Acquired, care
 from pyworkers.sync._local_conditions import READ, WRITE
-from pyworkers.sync._locks import Acquired
-from pyworkers.sync._primitive import Primitive
+from pyworkers.sync._primitive import Placed, Primitive
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,26 +36,31 @@ class RWLockStatistics:
     losses: int
 
 
-class _Side(Acquired):
+class _Side(Acquired, Placed):
     """One of the two ways to take it."""
 
-    __slots__ = ("_attempt", "_core", "_release")
+    __slots__ = ("_attempt", "_care", "_core", "_release")
+    _WHICH: ClassVar[int]
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    def __init__(self, lock: "RWLock") -> None:
+        # What keeps the words of the lock is its block.
+        self._block, self._mode = lock._block, lock._mode
+        self._core = core = lock._core.part(self._WHICH)
         self._attempt = core.attempt
+        self._care = care()
         self._release = core.teller("release")
 
-    def _give_back(self) -> None:
-        self._release()
+    def reduced(self) -> tuple[Any, ...]:
+        return _attach_side, (type(self), self._mode, self._block.id)
 
+    @undisturbed
     def release(self) -> None:
         """Gives it back.
 
         Raises:
             RuntimeError: this interpreter has not taken it so.
         """
-        if not self._release():
+        if not self._free():
             raise RuntimeError(f"this {type(self).__name__} is released and was not taken here")
 
 
@@ -67,19 +72,21 @@ class ReadLock(_Side):
     """
 
     __slots__ = ()
+    _WHICH: ClassVar = READ
 
-    def _take(self, timeout: float | None) -> bool:
-        return super()._take(0) or bool(self._core.ask("again")) or super()._take(timeout)
+    def _insist(self) -> int:
+        return self._core.wait(0) or int(self._core.ask("again"))
 
 
 class WriteLock(_Side):
     """An RWLock as those take it who write."""
 
     __slots__ = ("_withdraw",)
+    _WHICH: ClassVar = WRITE
 
-    def __init__(self, core: Core) -> None:
-        super().__init__(core)
-        self._withdraw = core.teller("withdraw")
+    def __init__(self, lock: "RWLock") -> None:
+        super().__init__(lock)
+        self._withdraw = self._core.teller("withdraw")
 
     def _take(self, timeout: float | None) -> bool:
         if super()._take(0):
@@ -132,8 +139,8 @@ class RWLock(Primitive):
 
     def _set_up(self) -> None:
         super()._set_up()
-        self._reading = ReadLock(self._core.part(READ))
-        self._writing = WriteLock(self._core.part(WRITE))
+        self._reading = ReadLock(self)
+        self._writing = WriteLock(self)
 
     def read(self) -> ReadLock:
         """Returns it as those take it who read."""
@@ -156,3 +163,8 @@ class RWLock(Primitive):
         else:
             state = f"{found.readers} reading"
         return f"{state}, {found.waiting} waiting"
+
+
+def _attach_side(kind: type[_Side], mode: Mode, id: int) -> _Side:
+    """Finds the side of a lock that a pickle names."""
+    return kind(RWLock._attached(mode, id))

@@ -6,11 +6,11 @@ each access copies an element, or a slice, in or out.
 """
 
 from collections.abc import Iterator, Sequence
-from types import TracebackType
 from typing import Any, Final, SupportsIndex
 
 from pyworkers._env import Mode
 from pyworkers._shared_array import SharedArray
+from pyworkers.sync._held import Guarded
 from pyworkers.sync._locks import Lock, RLock
 
 _DTYPES: Final = {
@@ -214,16 +214,14 @@ class RawArray:
         return f"<{type(self).__name__} of {len(self)} {self._code!r}>"
 
 
-class _Synchronized:
+class _Synchronized(Guarded):
     """A raw object and its lock."""
 
-    __slots__ = ("_lock", "_obj", "acquire", "release")
+    __slots__ = ("_lock", "_obj")
 
     def __init__(self, obj: Any, lock: Any) -> None:
         self._obj = obj
         self._lock = lock
-        self.acquire = lock.acquire
-        self.release = lock.release
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._obj, self._lock)
@@ -235,17 +233,6 @@ class _Synchronized:
     def get_lock(self) -> Any:
         """Returns the lock; ``with value.get_lock():`` makes several accesses one."""
         return self._lock
-
-    def __enter__(self) -> Any:
-        return self._lock.__enter__()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._lock.__exit__(kind, error, trace)
 
     @property
     def value(self) -> Any:

@@ -316,6 +316,39 @@ def test_many_read_or_one_writes_and_nobody_starves(hub: Hub) -> None:
     )
 
 
+def test_tasks_can_be_given_one_side_of_a_read_write_lock(hub: Hub) -> None:
+    """X-05: which is that side of the same lock, and keeps it though nobody else has it."""
+    total = run(
+        hub,
+        """
+        total = 0
+        async def add(writer, n):
+            line = task.channel("sum")
+            for _ in range(n):
+                async with writer:
+                    await line.request("put", 1 + await line.request("get"))
+        async def look(reader, n):
+            line = task.channel("sum")
+            for _ in range(n):
+                async with reader:
+                    assert await line.request("get") == await line.request("get")
+        def put(message):
+            nonlocal total
+            total = message.payload
+        lock = RWLock()
+        reader, writer = lock.read(), lock.write()
+        del lock
+        async with WorkerPool(2) as pool:
+            pool.channel("sum").on("put", put)
+            pool.channel("sum").on("get", lambda message: total)
+            both = pool.submit(add, writer, 20), pool.submit(look, reader, 20)
+            await asyncio.gather(*both, pool.submit(add, writer, 20))
+        return total
+        """,
+    )
+    assert total == 40
+
+
 def test_readers_that_die_are_forgotten_and_writers_reported(hub: Hub) -> None:
     """X-05."""
     run(

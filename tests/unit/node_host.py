@@ -31,7 +31,7 @@ def stress(script: str, *amounts: int) -> Any:
     seed = int(os.environ.get("PYWORKERS_SEED", secrets.randbits(31)))
     print(f"seed {seed}")
     command = [node(), str(HERE / script), *map(str, amounts), str(seed)]
-    run = subprocess.run(command, capture_output=True, encoding="utf-8", check=False, timeout=50)
+    run = subprocess.run(command, capture_output=True, encoding="utf-8", check=False, timeout=110)
     assert run.returncode == 0, run.stderr
     print(run.stdout)
     return json.loads(run.stdout)

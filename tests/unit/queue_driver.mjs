@@ -5,7 +5,8 @@
  */
 
 import { Arena, arenaMemory, HUB } from "../../js_shim/arena.mjs";
-import { Consumer, ENDED, Producer, RING, TOOK_BLOCK } from "../../js_shim/queues.mjs";
+import { RING } from "../../js_shim/queue_ring.mjs";
+import { Consumer, ENDED, Producer, TOOK_BLOCK } from "../../js_shim/queues.mjs";
 import { answer } from "./json_lines.mjs";
 
 const BOX_BYTES = 2_048;

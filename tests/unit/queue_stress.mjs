@@ -10,7 +10,8 @@
 
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
 import { Arena, arenaMemory, BROKER, HUB } from "../../js_shim/arena.mjs";
-import { Consumer, ENDED, Producer, RING, TOOK_BLOCK } from "../../js_shim/queues.mjs";
+import { RING } from "../../js_shim/queue_ring.mjs";
+import { Consumer, ENDED, Producer, TOOK_BLOCK } from "../../js_shim/queues.mjs";
 import { randomNumbers } from "../browser/stress/random_numbers.mjs";
 import { regionOf } from "./arena_driver.mjs";
 

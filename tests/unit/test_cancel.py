@@ -9,7 +9,14 @@ from typing import Any
 
 import pytest
 
-from pyworkers._cancel import ASK_SECONDS, SIGNAL, Endings, Interruptions, interruptible_sleep
+from pyworkers._cancel import (
+    ASK_SECONDS,
+    SIGNAL,
+    Endings,
+    Interruptions,
+    interruptible_sleep,
+    undisturbed,
+)
 from pyworkers.errors import TaskCancelled
 
 pytestmark = pytest.mark.timeout(30)
@@ -203,10 +210,10 @@ def test_a_signal_that_is_put_off_is_raised_once_when_it_may_be() -> None:
     named = [7, 0, 0]
     interruptions = Interruptions(lambda: named.pop(0) if named else 0, {})
     interruptions.current = 7
-    interruptions.is_put_off = True
+    interruptions.puts_off = True
     interruptions.check()
     interruptions.check()
-    interruptions.is_put_off = False
+    interruptions.puts_off = False
     with pytest.raises(TaskCancelled):
         interruptions.raise_put_off()
     interruptions.raise_put_off()
@@ -216,8 +223,36 @@ def test_a_signal_that_is_put_off_does_not_hit_the_next_task() -> None:
     named = [7]
     interruptions = Interruptions(lambda: named.pop(0) if named else 0, {})
     interruptions.current = 7
-    interruptions.is_put_off = True
+    interruptions.puts_off = True
     interruptions.check()
     interruptions.over(7)
     interruptions.current = 8
     interruptions.raise_put_off()
+
+
+def test_a_signal_does_not_strike_where_something_is_given_back(
+    hub: Hub, listening: Interruptions
+) -> None:
+    """C-03: the code that does so raises it when it is done."""
+    given_back = []
+
+    @undisturbed
+    def give_back() -> None:
+        hub.named = [7]
+        signal.raise_signal(SIGNAL)
+        given_back.append(listening.put_off)
+        listening.raise_put_off()
+
+    def take() -> None:
+        hub.named = [7]
+        signal.raise_signal(SIGNAL)
+        given_back.append(-1)
+
+    listening.current = 7
+    with pytest.raises(TaskCancelled):
+        give_back()
+    listening.over(7)
+    listening.current = 7
+    with pytest.raises(TaskCancelled):
+        take()
+    assert given_back == [7]
