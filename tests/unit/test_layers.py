@@ -38,6 +38,7 @@ LAYERS: tuple[set[str], ...] = (
     {"_messages", "_pickled"},
     {"_answers"},
     {"_sides"},
+    {"_records"},
     {"_results", "_futures", "_cancel"},
     {"_events", "_html", "_trace"},
     {"_heartbeat", "_scheduler", "_standby"},
