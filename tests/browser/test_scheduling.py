@@ -272,6 +272,10 @@ def test_each_task_is_listed_with_what_it_does_and_what_became_of_it(hub: Hub) -
     outcome = hub.run(
         """
         def fails(): raise LookupError
+        def holds():
+            from pyworkers import task
+            task.progress(1)
+            time.sleep(60)
         def names(tasks): return [(t.function.split(".")[-1], t.state) for t in tasks]
         before = time.time()
         async with WorkerPool(1) as pool:
@@ -279,8 +283,10 @@ def test_each_task_is_listed_with_what_it_does_and_what_became_of_it(hub: Hub) -
             awaits = pool.submit(asyncio.sleep, 60)
             while not [t for t in pool.tasks() if t.state == "awaiting"]:
                 await asyncio.sleep(0.005)
-            runs = pool.submit_with(time.sleep, [60], priority="high", timeout=50)
-            while not runs.running(): await asyncio.sleep(0.005)
+            begun = asyncio.Event()
+            runs = pool.submit_with(holds, priority="high", timeout=50)
+            runs.add_progress_callback(lambda *progress: begun.set())
+            await begun.wait()
             waits = pool.submit_with(fails, retries=1, retry_on=LookupError, backoff=0.01,
                                      metadata={"user": 7})
             gone = pool.submit(len, "x")
@@ -290,7 +296,9 @@ def test_each_task_is_listed_with_what_it_does_and_what_became_of_it(hub: Hub) -
             awaits.cancel(running=True)
             runs.cancel(running=True)
             lost = pool.submit(os._exit, 3)
-            slow = pool.submit_with(time.sleep, [60], timeout=0.2)
+            await asyncio.gather(lost, return_exceptions=True)
+            await pool.submit(abs, -1)
+            slow = pool.submit_with(time.sleep, [60], timeout=0.5)
             rest = [awaits, runs, waits, gone, later, lost, slow]
             await asyncio.gather(*rest, return_exceptions=True)
             told = {t.number: t for t in pool.tasks(ended=True)}
@@ -314,7 +322,7 @@ def test_each_task_is_listed_with_what_it_does_and_what_became_of_it(hub: Hub) -
     living, options, ended, times, started, retried, delay = outcome
     assert living == [
         ["sleep", "awaiting"],
-        ["sleep", "running"],
+        ["holds", "running"],
         ["fails", "queued"],
         ["abs", "delayed"],
     ]
