@@ -26,6 +26,7 @@ The layers, each of which imports only from those below it::
     _breaker, _statistics, _requests               what they follow and count
     _store, _environment, _mirror                  what outlives a task; what workers find as here
     _arena                                         shared memory
+    _makings                                       whether a function is what it was
     _codec, _compression                           payloads
     _channels                                      how frames travel
     _protocol                                      frames

@@ -56,6 +56,7 @@ LAYERS: tuple[set[str], ...] = (
     },
     {"_store", "_environment", "_mirror"},
     {"_arena"},
+    {"_makings"},
     {"_codec", "_compression"},
     {"_channels"},
     {"_protocol"},
