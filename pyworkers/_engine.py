@@ -117,11 +117,10 @@ class Engine:
         self._pure_calls = PureCalls()
         self._epoch = self.ledger.records.epoch
         self._end_due: float | None = None
-        self._workers_end = (
-            scheduler.lifetime is not None or scheduler.scaler.idle_timeout is not None
-        )
         self._look_due: float | None = None
-        self._looks = scheduler.scaler.scaling is not None
+        scaler = scheduler.scaler
+        limits = scheduler.lifetime, scaler.idle_timeout, scaler.scaling
+        self._changes_size = limits != (None, None, None)
 
     def submit(
         self,
@@ -405,12 +404,16 @@ class Engine:
         preemptible = self.scheduler.preemptible and self.scheduler.queued
         if preemptible and self._stops.preempt(time.monotonic()):
             self._link.flush()
-        ends = self._workers_end and not self.crew.is_warming
-        if ends and (self._end_due is None or self.scheduler.has_over):
+        if self._changes_size:
+            self._await_change()
+
+    def _await_change(self) -> None:
+        """Has this pool come back when workers may end, or others are to be started."""
+        if not self.crew.is_warming and (self._end_due is None or self.scheduler.has_over):
             self._end_due = self.scheduler.next_surplus()
             if self._end_due is not None:
                 self._hub.remind(self._end_due)
-        if self._looks and self._look_due is None:
+        if self._look_due is None:
             self._look_due = self.scheduler.next_look()
             if self._look_due is not None:
                 self._hub.remind(self._look_due)

@@ -235,6 +235,10 @@ class Scaler:
             self._changed = now
         self._ended = None
 
+    def ready(self, now: float) -> None:
+        """A worker has started: the time that it took for that was no calm."""
+        self._changed = now
+
     def surplus(self, living: int, idle: Iterable[Idle], now: float) -> list[int]:
         """Returns the workers that are to end, and takes that as done.
 

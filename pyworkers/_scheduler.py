@@ -211,6 +211,7 @@ class Scheduler(Queue):
         slot.state = WorkerState.IDLE
         slot.last_used = slot.busy_since = now
         self.staffing.ready()
+        self.scaler.ready(now)
         self._idle[worker] = None
 
     def setup_failed(self, worker: int, reason: str) -> None:
