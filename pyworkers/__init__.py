@@ -17,6 +17,7 @@ The layers, each of which imports only from those below it::
     _messages, _pickled                            messages between users' code
     _answers                                       answering them
     _sides                                         how they travel
+    _records                                       what is known of it
     _results, _futures, _cancel                    what becomes of a task
     _events, _html, _trace                         what it tells
     _scheduler, _standby, _heartbeat               pure decisions
@@ -25,6 +26,7 @@ The layers, each of which imports only from those below it::
     _breaker, _statistics, _requests               what they follow and count
     _store, _environment, _mirror                  what outlives a task; what workers find as here
     _arena                                         shared memory
+    _makings                                       whether a function is what it was
     _codec, _compression                           payloads
     _channels                                      how frames travel
     _protocol                                      frames
@@ -51,8 +53,9 @@ from pyworkers._groups import TaskGroup
 from pyworkers._policies import Policy, QueuedTask
 from pyworkers._pool import WorkerPool
 from pyworkers._requests import ChannelStatistics
+from pyworkers._scaling import Scaling
 from pyworkers._shared_array import SharedArray
-from pyworkers._statistics import Durations, ForkReport, PoolStatistics, WorkerInfo
+from pyworkers._statistics import Durations, ForkReport, PoolStatistics, TaskInfo, WorkerInfo
 from pyworkers._store import Ref
 from pyworkers.errors import (
     ArenaFull,
@@ -102,9 +105,11 @@ __all__ = [
     "QueuedTask",
     "Ref",
     "RemoteTraceback",
+    "Scaling",
     "SharedArray",
     "TaskCancelled",
     "TaskGroup",
+    "TaskInfo",
     "WorkerInfo",
     "WorkerLost",
     "WorkerPool",

@@ -112,6 +112,11 @@ class Crew:
             self._peers.fork.begin()
             self._hub.link.flush()
 
+    @property
+    def is_warming(self) -> bool:
+        """Whether somebody waits for all workers to be ready: until then none is too many."""
+        return bool(self._warming)
+
     def warm_up(self, number: int) -> Future[None]:
         """Starts all workers.
 
@@ -142,6 +147,7 @@ class Crew:
         if any(w.state is WorkerState.INITIALIZING for w in self._scheduler.workers.values()):
             return
         self._settle_warming(lambda future: future.set_result(None))
+        self._hub.remind(now)  # of those that are idle
 
     def _settle_warming(self, settle: Callable[[Future[None]], Any]) -> None:
         warm, self._warming = self._warming, {}

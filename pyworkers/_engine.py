@@ -33,14 +33,16 @@ from pyworkers._futures import Future
 from pyworkers._heartbeat import Heartbeats
 from pyworkers._hub import Hub
 from pyworkers._lanes import Need
-from pyworkers._ledger import Ledger, Task
+from pyworkers._ledger import Ledger
 from pyworkers._outcomes import Outcomes
 from pyworkers._output import Output
 from pyworkers._peers import Peers
 from pyworkers._pool_messages import PoolMessages
 from pyworkers._protocol import FULL, KEEP, Frame, Kind, check_kind
+from pyworkers._records import Task
 from pyworkers._results import chained, error_of, remote_error
 from pyworkers._scheduler import Scheduler
+from pyworkers._statistics import Asked
 from pyworkers._stops import Stops
 from pyworkers._store import Buffers, adopt, check_mode
 from pyworkers.errors import BrokenWorkerPool, CircuitOpen, PayloadError, ProtocolError, WorkerLost
@@ -113,11 +115,12 @@ class Engine:
         self._wears_out = wears_out
         self._refusing = False
         self._pure_calls = PureCalls()
-        self._epoch = time.time() - time.monotonic()
+        self._epoch = self.ledger.records.epoch
         self._end_due: float | None = None
-        self._workers_end = (
-            scheduler.lifetime is not None or scheduler.scaling.idle_timeout is not None
-        )
+        self._look_due: float | None = None
+        scaler = scheduler.scaler
+        limits = scheduler.lifetime, scaler.idle_timeout, scaler.scaling
+        self._changes_size = limits != (None, None, None)
 
     def submit(
         self,
@@ -136,11 +139,13 @@ class Engine:
         backoff: float = 0.0,
         breaker: CircuitBreaker | None = None,
         judged: int | None = None,
+        asked: Asked | None = None,
     ) -> Future[Any]:
         """Encodes and queues a call; what cannot be run fails its future.
 
         The arguments are those of ``submit_with``, but for ``judged``: number of the function that
-        the breaker judges, None if that is the one which is called.
+        the breaker judges, None if that is the one which is called; and ``asked``: what is told of
+        the task of those arguments, None if nothing was asked.
         """
         number = next(_task_numbers)
         future: Future[Any] = Future(self._hub, number, self.take_back)
@@ -179,7 +184,7 @@ class Engine:
         self.scheduler.submitted(
             number, priority, deadline, expected, now, need, delay, retries, preemptible, backoff
         )
-        task = Task(future, id, call, priority, now + delay, keep, retry_on)
+        task = Task(future, id, call, priority, now + delay, keep, retry_on, asked)
         if breaker is not None:
             task.breaker, task.judged = breaker, id if judged is None else judged
         self.tasks[number] = task
@@ -318,6 +323,7 @@ class Engine:
                 if number in slot.parked:
                     raise ProtocolError(f"worker {worker} parked task {frame.id} twice")
                 self.tasks[number].is_parked = True
+                self.tasks[number].began = slot.last_used
                 self.scheduler.parked(worker, number, time.monotonic())
                 self._next_runs(worker)
             elif kind is Kind.OUTPUT:
@@ -361,9 +367,12 @@ class Engine:
         self.scheduler.release(now)
         if not self.shut_down:
             self.crew.all_warm()
-        for worker in self.scheduler.surplus(now):
-            self.crew.end(worker, self._why_ended())
-        self._end_due = None
+        if count := self.scheduler.look(now):
+            self.crew.start(count)
+        if not self.crew.is_warming:
+            for worker in self.scheduler.surplus(now):
+                self.crew.end(worker, self._why_ended())
+        self._end_due = self._look_due = None
         answer_due = self.messages.messenger.tick(now)
         self.dispatch()
         self._hub.settle()
@@ -377,7 +386,8 @@ class Engine:
             for when in (
                 self.scheduler.next_deadline(),
                 self.scheduler.next_stuck(),
-                self.scheduler.next_surplus(),
+                None if self.crew.is_warming else self.scheduler.next_surplus(),
+                self._look_due,
                 self.crew.keep_reserve(now, is_open),
                 self._stops.endings.next_due(),
                 answer_due,
@@ -394,10 +404,19 @@ class Engine:
         preemptible = self.scheduler.preemptible and self.scheduler.queued
         if preemptible and self._stops.preempt(time.monotonic()):
             self._link.flush()
-        if self._workers_end and (self._end_due is None or self.scheduler.has_over):
+        if self._changes_size:
+            self._await_change()
+
+    def _await_change(self) -> None:
+        """Has this pool come back when workers may end, or others are to be started."""
+        if not self.crew.is_warming and (self._end_due is None or self.scheduler.has_over):
             self._end_due = self.scheduler.next_surplus()
             if self._end_due is not None:
                 self._hub.remind(self._end_due)
+        if self._look_due is None:
+            self._look_due = self.scheduler.next_look()
+            if self._look_due is not None:
+                self._hub.remind(self._look_due)
 
     def _do_as_decided(self) -> None:
         try:
@@ -453,6 +472,9 @@ class Engine:
             cause = self._cause_to_retry(number, task, data, buffers)
         if cause is not None:
             self.ledger.task_failed(task, frame.number)
+            assert task.asked is not None
+            if task.asked.first is None:
+                task.asked = task.asked._replace(first=task.since)
             task.since = self.scheduler.failed(worker, number, now)
             self._waits_again(number, task)
             self._tell_retried(worker, number, task, frame.number, cause)
@@ -493,8 +515,9 @@ class Engine:
     ) -> None:
         """Tells who listens that a task is run again, if it is."""
         attempt, delay = self.scheduler.tries(number)
-        if attempt > task.retried:
-            task.retried = attempt
+        asked = task.asked
+        if asked is not None and attempt > asked.retried:
+            task.asked = asked._replace(retried=attempt)
             self.ledger.task_retried(worker, task, seconds, why, attempt, delay)
 
     def _wear(self, worker: int, failed: bool, is_full: bool) -> None:
@@ -531,6 +554,7 @@ class Engine:
     def _waits_again(self, number: int, task: Task) -> None:
         self.ledger.counts.preempted += task.preempted
         task.preempted = task.is_parked = False
+        task.began = None
         task.future.wait_again()
         self._stops.over(number)
 
@@ -562,6 +586,9 @@ class Engine:
         self.crew.close(worker, reason, not on_purpose)
         self.ledger.worker_lost(worker, reason)
         now = time.monotonic()
+        slot = self.scheduler.workers[worker]
+        if started:
+            self.tasks[slot.held[0]].began = slot.last_used
         lost = self.scheduler.worker_lost(worker, reason, started, now=now)
         self._await_release()
         for number in lost.requeued:
@@ -597,6 +624,7 @@ class Engine:
         for number, task in tasks.items():
             self._stops.over(number)
             if not task.abandoned:
+                self.ledger.records.cut_off(task, None, "failed")
                 self._outcomes.fail(task, self._broken_error())
 
     def _end_if_over(self) -> None:

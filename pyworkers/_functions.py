@@ -8,11 +8,13 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from pyworkers import _codec
 from pyworkers._codec import Encoded
 from pyworkers._env import Mode
 from pyworkers._futures import Future
+from pyworkers._makings import are_same, makings
 from pyworkers._store import check_mode
 from pyworkers.errors import PayloadError
 
@@ -38,6 +40,10 @@ class Functions:
         self._mode = mode
         self._digests: dict[bytes, int] = {}
         self._importable: dict[Callable[..., Any], int] = {}
+        self._unchanged: WeakKeyDictionary[Callable[..., Any], tuple[list[object], int]] = (
+            WeakKeyDictionary()
+        )
+        """By value, what they were made of when they were pickled."""
 
     def register(self, function: Callable[..., Any]) -> int:
         """Returns the number of a function.
@@ -49,6 +55,11 @@ class Functions:
             return self._importable[function]
         except (KeyError, TypeError):  # not seen yet, or a callable without a hash
             pass
+        made_of = makings(function)
+        if made_of is not None:
+            known = self._unchanged.get(function)
+            if known is not None and are_same(known[0], made_of):
+                return known[1]
         encoded = _codec.encode_function(function)
         check_mode(self._mode, encoded[2])
         digest = hashlib.blake2b(encoded[0], digest_size=16).digest()
@@ -58,6 +69,8 @@ class Functions:
             self.names[id] = getattr(function, "__qualname__", type(function).__qualname__)
         if _codec.is_importable(function):
             self._importable[function] = id
+        elif made_of is not None:
+            self._unchanged[function] = made_of, id
         return id
 
     def took(self, id: int, seconds: float) -> None:

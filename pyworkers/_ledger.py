@@ -1,70 +1,29 @@
 """What a pool writes down of its tasks and workers: counts, and events for who listens.
 
-Owns the record of a task. Decides nothing, and calls no listener before the hub says that the
+Owns the counting. Decides nothing, and calls no listener before the hub says that the
 state of the pool is in order.
 """
 
 import logging
 import time
 from collections import deque
-from dataclasses import dataclass
 from typing import Any, Final
 
-from pyworkers._breaker import CircuitBreaker
-from pyworkers._codec import Encoded
 from pyworkers._events import KINDS, Events, Outcome, log, logger
 from pyworkers._functions import Functions
-from pyworkers._futures import Future
 from pyworkers._hub import Hub
 from pyworkers._peers import Peers
 from pyworkers._protocol import WorkerState
+from pyworkers._records import Records, Task
 from pyworkers._scheduler import Scheduler
 from pyworkers._slots import WorkerSlot
-from pyworkers._statistics import Counts, ForkReport, PoolStatistics, WorkerInfo
+from pyworkers._statistics import REMEMBERED, Counts, ForkReport, PoolStatistics, WorkerInfo
 
 _VERBOSE: Final = KINDS[:4]
 """What is logged where somebody wants to see everything: the events of tasks."""
 
-_ENDED_WORKERS: Final = 100
-"""Of so many workers that have ended, the newest ones, it is remembered how."""
-
 _DONE: Final[Outcome] = "done"
 _FAILED: Final[Outcome] = "failed"
-
-
-@dataclass(slots=True)
-class Task:
-    """A task that is outstanding.
-
-    Attributes:
-        future: what its user has of it.
-        function: number of its function.
-        call: its arguments, encoded.
-        priority: 0 (last) to 10 (first).
-        since: when it could run first, in seconds of ``time.monotonic``.
-        keep: whether its result stays where workers can read it.
-        retry_on: errors after which it may be run again.
-        is_parked: whether it is a coroutine that its worker awaits.
-        abandoned: its future is settled; it runs only until it has heard of that.
-        preempted: it was asked to end so that another can run, and is run again later.
-        breaker: is told what becomes of it; None if nobody is.
-        judged: number of the function that it judges.
-        retried: how many times it was run again, or waits to be.
-    """
-
-    future: Future[Any]
-    function: int
-    call: Encoded
-    priority: int
-    since: float
-    keep: bool
-    retry_on: tuple[type[BaseException], ...] = ()
-    is_parked: bool = False
-    abandoned: bool = False
-    preempted: bool = False
-    breaker: CircuitBreaker | None = None
-    judged: int = 0
-    retried: int = 0
 
 
 class Ledger:
@@ -82,6 +41,7 @@ class Ledger:
         self, hub: Hub, name: str, functions: Functions, scheduler: Scheduler, peers: Peers
     ) -> None:
         self.counts = Counts()
+        self.records = Records(functions.names, scheduler, self.counts)
         self.events = Events(hub.at_last)
         self.listeners = self.events.listeners
         self._tell = self.events.add
@@ -89,7 +49,7 @@ class Ledger:
         self._names = functions.names
         self._scheduler = scheduler
         self._peers = peers
-        self._ended: deque[WorkerInfo] = deque(maxlen=_ENDED_WORKERS)
+        self._ended: deque[WorkerInfo] = deque(maxlen=REMEMBERED)
         if logger.isEnabledFor(logging.DEBUG):
             for kind in _VERBOSE:
                 self.events.subscribe(kind, log)
@@ -122,7 +82,12 @@ class Ledger:
         if task.abandoned:
             counts.dropped += 1
             return
-        counts.took(now - task.since, seconds)
+        # fmt: off
+        counts.took((
+            now, seconds, task.since, worker, task.future.task, task.function, task.priority,
+            failed, task.asked,
+        ))
+        # fmt: on
         if not task.is_parked:
             counts.busy += seconds
         if failed:
@@ -186,6 +151,7 @@ class Ledger:
         """
         counts = self.counts
         setattr(counts, outcome, getattr(counts, outcome) + 1)
+        self.records.cut_off(task, worker, outcome)
         if "task_done" in self.listeners:
             name = self._names[task.function]
             self._tell("task_done", worker, task.future.task, name, outcome)

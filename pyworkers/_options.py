@@ -20,7 +20,7 @@ from pyworkers._hub import Hub
 from pyworkers._output import Output, print_output
 from pyworkers._policies import Policy, as_policy, places
 from pyworkers._preparation import Setup
-from pyworkers._scaling import Scaling
+from pyworkers._scaling import Scaler, Scaling
 from pyworkers._scheduler import Scheduler
 from pyworkers._standby import default_standby
 from pyworkers._store import check_mode
@@ -32,7 +32,7 @@ class PoolOptions:
 
     Raises:
         ValueError: one is out of its range.
-        TypeError: ``breaker`` is none.
+        TypeError: ``breaker`` or ``scaling`` is none.
     """
 
     max_workers: int | None
@@ -59,6 +59,7 @@ class PoolOptions:
     idle_timeout: float | None
     worker_lifetime: float | None
     fork: bool
+    scaling: Scaling | None
 
     def __post_init__(self) -> None:
         most = self._most_workers()
@@ -81,6 +82,8 @@ class PoolOptions:
         ):
             raise ValueError(f"silence must be at least two heartbeats, not {self.silence}")
         check_breaker(self.breaker)
+        if self.scaling is not None and not isinstance(self.scaling, Scaling):
+            raise TypeError(f"scaling must be a Scaling or None, not {self.scaling!r}")
         if isinstance(self.packages, str) or isinstance(self.modules, str):
             raise ValueError("packages and modules each take a list of names, not a string")
         if not self.grace >= 0:
@@ -169,7 +172,7 @@ class PoolOptions:
             restarts=Restarts(self.on_worker_lost != "shrink"),
             policy=as_policy(self.policy),
             places=workers if self.capabilities else (),
-            scaling=Scaling(min(self.min_workers, len(workers)), self.idle_timeout),
+            scaler=Scaler(min(self.min_workers, len(workers)), self.idle_timeout, self.scaling),
             lifetime=self.worker_lifetime,
             chance=Random().random,
         )

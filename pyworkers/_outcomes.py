@@ -13,7 +13,7 @@ from pyworkers._breaker import CircuitBreaker
 from pyworkers._codec import Handle
 from pyworkers._futures import Future
 from pyworkers._hub import Hub
-from pyworkers._ledger import Task
+from pyworkers._records import Task
 from pyworkers._results import settle
 from pyworkers._store import Buffers, keep
 

@@ -39,7 +39,8 @@ from pyworkers._output import Output
 from pyworkers._policies import DEFAULT_PRIORITY, Policy, as_priority
 from pyworkers._pool_messages import PoolChannel
 from pyworkers._protocol import WorkerState
-from pyworkers._statistics import PoolStatistics, WorkerInfo
+from pyworkers._scaling import Scaling
+from pyworkers._statistics import Asked, PoolStatistics, TaskInfo, WorkerInfo
 from pyworkers._store import Ref
 from pyworkers._store import keep as store_keep
 from pyworkers._trace import Trace
@@ -122,6 +123,9 @@ class WorkerPool(Executor):
             Those that start before it is ready run it; and so do all where it leaves what no memory
             holds, which ``stats().fork`` and a warning tell. In mode inline, and without any
             set-up, it means nothing.
+        scaling: by which thresholds, and how often, workers are started and may end; None means
+            that each task which has no worker gets one at once, up to ``max_workers``, and that
+            ``idle_timeout`` alone says which end.
 
     Raises:
         ValueError: an argument is out of its range.
@@ -157,6 +161,7 @@ class WorkerPool(Executor):
         idle_timeout: float | None = None,
         worker_lifetime: float | None = None,
         fork: bool = False,
+        scaling: Scaling | None = None,
     ) -> None:
         if current_worker() is not None:
             raise ModeError(
@@ -188,6 +193,7 @@ class WorkerPool(Executor):
             idle_timeout=idle_timeout,
             worker_lifetime=worker_lifetime,
             fork=fork,
+            scaling=scaling,
         )
         self._mode = options.chosen_mode()
         setup = options.setup(self._mode)
@@ -312,6 +318,7 @@ class WorkerPool(Executor):
         retry_on: RetryOn = (),
         backoff: float = 0.0,
         breaker: CircuitBreaker | None = None,
+        metadata: object = None,
     ) -> Future[Any]:
         """Like ``submit``, with a say in how the task is run.
 
@@ -346,6 +353,7 @@ class WorkerPool(Executor):
                 so that tasks which failed together do not come back together.
             breaker: has the call fail with CircuitOpen if calls of its function keep failing; None
                 means the pool's.
+            metadata: whatever ``tasks`` shall tell of this task; it stays here.
 
         Raises:
             ValueError: the priority, timeout, retries, delay or backoff is out of its range, no
@@ -381,6 +389,9 @@ class WorkerPool(Executor):
                 raise self._full()
             self._hub.wait(self._has_room, None)
         need = Need(needed, affinity) if needed or affinity is not None else None
+        asked = None
+        if metadata is not None or timeout is not None or retries or delay:
+            asked = Asked(metadata, timeout, retries, delay)
         return self._engine.submit(
             fn,
             tuple(args),
@@ -396,6 +407,7 @@ class WorkerPool(Executor):
             errors,
             backoff,
             breaker or self._breaker,
+            asked=asked,
         )
 
     async def room(self) -> None:
@@ -425,6 +437,17 @@ class WorkerPool(Executor):
                 and the one that ended first ahead of all. Their ``reason`` says why.
         """
         return self._engine.ledger.workers(ended)
+
+    def tasks(self, *, ended: bool = False) -> list[TaskInfo]:
+        """Returns what each task of this pool is doing now, in the order of their submission.
+
+        A chunk of ``map`` is one task.
+
+        Args:
+            ended: whether those that have ended are told of, too: the last 100, ahead of the others
+                and the one that ended first ahead of all.
+        """
+        return self._engine.ledger.records.tasks(self._engine.tasks, ended)
 
     def on(self, event: EventKind, callback: Listener) -> Callable[[], None]:
         """Has a function called with each ``Event`` of a kind.

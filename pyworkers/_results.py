@@ -24,11 +24,21 @@ def chained(error: E, cause: BaseException | None) -> E:
 
 def described(error: BaseException) -> tuple[tuple[bytes, list[Any], str, str], tuple[Handle, ...]]:
     """Returns what ``remote_error`` reads in the other interpreter, and the handles in it."""
+    if isinstance(error, MemoryError):
+        _let_go(error)
     trace = "".join(traceback.format_exception(error))
     summary = f"{type(error).__name__}: {error}"
     # Pickled for itself: should the other side be unable to read it, the rest still tells of it.
     data, buffers, handles = _codec.encode(_codec.portable(error))
     return (data, buffers, summary, trace), handles
+
+
+def _let_go(error: BaseException) -> None:
+    """Frees what the frames of an error hold: without, there is no memory left to tell of it."""
+    reason: BaseException | None = error
+    while reason is not None:
+        traceback.clear_frames(reason.__traceback__)
+        reason = reason.__context__
 
 
 def remote_error(value: tuple[bytes, list[Any], str, str]) -> BaseException:

@@ -25,9 +25,10 @@ from pyworkers._lanes import Lane
 from pyworkers._policies import Policy
 from pyworkers._protocol import WorkerState
 from pyworkers._queue import Entry, Queue
-from pyworkers._scaling import Scaling
+from pyworkers._scaling import Scaler
 from pyworkers._slots import WorkerSlot
 from pyworkers._staffing import Staffing, Wanted
+from pyworkers._statistics import TaskState
 
 WINDOW_SECONDS: Final = 0.002
 """How much work a worker may hold ahead: many times the way to the hub and back."""
@@ -74,7 +75,7 @@ class Scheduler(Queue):
         restarts: says when workers that were lost are replaced.
         policy: says which task is first and which worker gets it.
         places: the capabilities of each worker that there may be; empty if none has any.
-        scaling: says how many workers there should be.
+        scaler: says how many workers there should be.
         lifetime: seconds after which a worker is given no more tasks; None means never.
         chance: returns a number from 0 to 1, by which those that wait to be run again differ.
     """
@@ -83,7 +84,7 @@ class Scheduler(Queue):
     can_take_back: bool = False
     max_tasks: int | None = None
     places: Sequence[frozenset[str]] = ()
-    scaling: Scaling = field(default_factory=Scaling)
+    scaler: Scaler = field(default_factory=Scaler)
     lifetime: float | None = None
     max_failures: int | None = None
     restarts: Restarts = field(default_factory=Restarts)
@@ -111,11 +112,16 @@ class Scheduler(Queue):
     def __post_init__(self) -> None:
         Queue.__post_init__(self)  # super() does not know a class that was made anew for its slots
         self.staffing = Staffing(
-            self.max_workers, self.places, self.scaling, self.restarts, self.workers
+            self.max_workers,
+            self.places,
+            self.scaler,
+            self.restarts,
+            self.workers,
+            self.max_tasks,
         )
         chooses = type(self.policy).choose is not Policy.choose
         self._chooses = chooses or bool(self.places)
-        self._newest_first = self.scaling.idle_timeout is not None and not chooses
+        self._newest_first = self.scaler.idle_timeout is not None and not chooses
 
     @property
     def has_choice(self) -> bool:
@@ -123,6 +129,21 @@ class Scheduler(Queue):
         if self.queued:
             return bool(self._idle or self._room) or len(self.workers) < self.max_workers
         return self.staffing.is_short or bool(self._ahead)
+
+    def whereabouts(self, task: int) -> tuple[TaskState, int | None, float | None]:
+        """Returns what a task that is outstanding does, who has it, and when it began to run.
+
+        The time is known of tasks that run alone.
+        """
+        entry = self._tasks[task]
+        if entry.worker is None:
+            return "delayed" if entry.is_delayed else "queued", None, None
+        slot = self.workers[entry.worker]
+        if task in slot.parked:
+            return "awaiting", slot.number, None
+        if slot.held[0] == task:
+            return "running", slot.number, slot.last_used
+        return "ahead", slot.number, None
 
     def ending(self, task: int) -> None:
         """A task that runs was asked to end: until it has, its worker gets no further ones."""
@@ -180,16 +201,17 @@ class Scheduler(Queue):
 
     def worker_started(self, worker: int, now: float) -> None:
         """A worker was asked for; it is not ready yet."""
-        self.staffing.started(worker, self._wanted(), now)
+        self.staffing.started(worker, now)
         if self.queued:
-            self.scaling.started(now)
+            self.scaler.started(now)
 
     def worker_ready(self, worker: int, now: float) -> None:
         """A worker can run tasks."""
         slot = self.workers[worker]
         slot.state = WorkerState.IDLE
-        slot.last_used = now
+        slot.last_used = slot.busy_since = now
         self.staffing.ready()
+        self.scaler.ready(now)
         self._idle[worker] = None
 
     def setup_failed(self, worker: int, reason: str) -> None:
@@ -330,6 +352,7 @@ class Scheduler(Queue):
         if task in slot.parked:
             slot.parked.remove(task)
             if not slot.held:
+                slot.busy_since += now - slot.last_used
                 slot.last_used = now
         else:
             self._next(slot, now)
@@ -448,6 +471,7 @@ class Scheduler(Queue):
         entry.worker = worker
         slot = self.workers[worker]
         if not slot.held:
+            slot.busy_since += now - slot.last_used
             slot.last_used = now
         slot.held.append(task)
         slot.taken += 1
@@ -469,6 +493,23 @@ class Scheduler(Queue):
         wanted = self._lanes.wanted()
         wanted[self._main.requires] += sum(len(self.workers[w].held) - 1 for w in self._ahead)
         return wanted
+
+    def look(self, now: float) -> int:
+        """Returns how many workers to start by the pool's thresholds; ends may follow, too.
+
+        Each is announced by ``worker_started``, and ``surplus`` says which end.
+        """
+        if self.scaler.scaling is None or self.broken is not None:
+            return 0
+        return self.staffing.look(self._wanted(), self._is_active, now)
+
+    def next_look(self) -> float | None:
+        """Returns when ``look`` may have something to say; None if nothing is going on."""
+        return self.scaler.next_look(self._is_active)
+
+    @property
+    def _is_active(self) -> bool:
+        return len(self._tasks) > self.delayed
 
     def stuck(self, now: float) -> list[int]:
         """Returns the workers from which tasks should be taken back, because another is idle."""
@@ -499,7 +540,7 @@ class Scheduler(Queue):
             if slot.is_over and slot.state is WorkerState.IDLE
         ]
         if not self.queued:
-            over += self.scaling.surplus(len(self.workers) - len(over), self._unused(), now)
+            over += self.scaler.surplus(len(self.workers) - len(over), self._unused(), now)
         return over
 
     def _retire(self, slot: WorkerSlot) -> None:
@@ -514,7 +555,7 @@ class Scheduler(Queue):
 
     def next_surplus(self) -> float | None:
         """Returns when ``surplus`` may name a worker; None if none is going to end."""
-        due = [] if self.queued else [self.scaling.next_surplus(len(self.workers), self._unused())]
+        due = [] if self.queued else [self.scaler.next_surplus(len(self.workers), self._unused())]
         if self.lifetime is not None:
             due += [
                 slot.created + self.lifetime

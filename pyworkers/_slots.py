@@ -29,6 +29,7 @@ class WorkerSlot:
         place: which of the places for workers it takes.
         is_over: it gets nothing more, and ends when it holds nothing.
         failures: how many of its tasks raised, where that matters.
+        busy_since: when it would have become ready if it had never been idle since.
     """
 
     number: int
@@ -46,3 +47,8 @@ class WorkerSlot:
     place: int = 0
     is_over: bool = False
     failures: int = 0
+    busy_since: float = 0.0
+
+    def busy_until(self, now: float) -> float:
+        """Returns for how many seconds it has run tasks, since it was ready."""
+        return (now if self.held else self.last_used) - self.busy_since

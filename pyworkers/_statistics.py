@@ -7,10 +7,13 @@ numbers when somebody asks is not counted.
 import math
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 _PARTS: Final = 8
 """A histogram has so many bins between a time and its double: each is at most 13 % wide."""
+
+REMEMBERED: Final = 100
+"""Of so many workers and tasks that have ended, the newest ones, it is remembered how."""
 
 _FOLD: Final = 1024
 """Times are put into their bins so many at once: until then each costs no more than a tuple."""
@@ -143,6 +146,88 @@ class WorkerInfo:
     reason: str | None = None
 
 
+TaskState = Literal[
+    "delayed",
+    "queued",
+    "ahead",
+    "running",
+    "awaiting",
+    "done",
+    "failed",
+    "cancelled",
+    "timed_out",
+    "lost",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskInfo:
+    """What a task is doing now, or what has become of it.
+
+    Times are in seconds since the epoch, as of ``time.time`` when the pool was made; they never go
+    back when that clock is set.
+
+    Attributes:
+        number: of the task, as ``future.task``.
+        function: name of the function that it calls.
+        state: "delayed" until it may run, or run again; "queued" until a worker has it; "ahead"
+            while that runs another one before it; "running"; "awaiting" if it is a coroutine that
+            its worker awaits. Of one that has ended: "done", "failed", "cancelled", "timed_out", or
+            "lost" with its worker.
+        priority: 0 (last) to 10 (first).
+        metadata: what ``submit_with`` was given as such.
+        timeout: seconds from ``created`` that it has or had; None means any number.
+        retries: how many times it may or might be run again.
+        retried: how many times it was run again, or waits to be.
+        created: when it was submitted.
+        scheduled: from when on it may run: when it was submitted, or its delay, or its wait to be
+            run again, is over.
+        started: when it began to run; None if it has not, or that was not noticed.
+        completed: when its end was noticed here; None if it has not ended.
+        worker: that has it, or had it; None if none has.
+    """
+
+    number: int
+    function: str
+    state: TaskState
+    priority: int
+    metadata: object
+    timeout: float | None
+    retries: int
+    retried: int
+    created: float
+    scheduled: float
+    started: float | None
+    completed: float | None
+    worker: int | None
+
+
+class Asked(NamedTuple):
+    """What was asked of a task that was submitted with more than its call.
+
+    Attributes:
+        metadata: whatever its user wants to know again.
+        timeout: seconds, or None.
+        retries: how many times it may be run again.
+        delay: seconds before which it does not run.
+        retried: how many times it was run again, or waits to be.
+        first: when it could run before that, in seconds of ``time.monotonic``.
+    """
+
+    metadata: object
+    timeout: float | None
+    retries: int
+    delay: float
+    retried: int = 0
+    first: float | None = None
+
+
+Ended = tuple[float, float, float, int, int, int, int, bool, Asked | None]
+"""A task that has come to its own end: when that was, how long it ran, when it could run first,
+its worker, number, function and priority, whether it raised, and what was asked of it. A plain
+tuple, as one is made for each task."""
+
+
 class Histogram:
     """Counts how long something took."""
 
@@ -216,19 +301,23 @@ class Counts:
     """Seconds that workers ran tasks."""
     lived: float = 0.0
     """Seconds that workers lived which are gone."""
-    recent: list[tuple[float, float]] = field(default_factory=list)
-    """How long tasks took in all, and how long of that they ran; not in their bins yet."""
+    recent: list[Ended] = field(default_factory=list)
+    """Tasks whose times are not in their bins yet."""
+    latest: list[Ended] = field(default_factory=list)
+    """The newest tasks whose times are, the oldest first."""
     waiting: Histogram = field(default_factory=Histogram)
     executing: Histogram = field(default_factory=Histogram)
 
-    def took(self, total: float, seconds: float) -> None:
-        """A task took so long in all, and ran so long of that."""
-        self.recent.append((total, seconds))
+    def took(self, task: Ended) -> None:
+        """A task has come to its own end."""
+        self.recent.append(task)
         if len(self.recent) >= _FOLD:
             self.fold()
 
     def fold(self) -> None:
         """Puts the times of the latest tasks into their bins."""
-        self.waiting.add([total - seconds for total, seconds in self.recent])
-        self.executing.add([seconds for _, seconds in self.recent])
-        self.recent.clear()
+        recent = self.recent
+        self.waiting.add([task[0] - task[2] - task[1] for task in recent])
+        self.executing.add([task[1] for task in recent])
+        self.latest = [*self.latest, *recent][-REMEMBERED:]
+        self.recent = []

@@ -9,8 +9,9 @@ from typing import Protocol
 from pyworkers._cancel import Endings
 from pyworkers._events import Outcome
 from pyworkers._hub import Hub
-from pyworkers._ledger import Ledger, Task
+from pyworkers._ledger import Ledger
 from pyworkers._peers import Peers
+from pyworkers._records import Task
 from pyworkers._scheduler import Scheduler
 
 

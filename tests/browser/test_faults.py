@@ -135,6 +135,37 @@ def test_every_fault_settles_its_own_future_and_no_other(hub: Hub, queued: int) 
     assert outcomes[1:] == [7, 0]
 
 
+@pytest.mark.parametrize("queued", [0, 50], ids=["alone", "with 50 queued"])
+def test_a_task_that_takes_all_memory_there_is_fails_alone(hub: Hub, queued: int) -> None:
+    """A-07 B-05 C-03: with what it took still held, until its worker has told of the error."""
+    outcome = hub.run(
+        """
+        def exhaust():
+            kept, size = [], 2**28
+            while size >= 2**10:
+                try:
+                    kept.append(bytearray(size))
+                except MemoryError:
+                    size //= 2
+            while True:
+                kept.append(bytearray(16))
+        async with WorkerPool(1, heap_limit=2**30, grace=60) as pool:
+            future = pool.submit(exhaust)
+            rest = [pool.submit(abs, -n) for n in range(queued)]
+            try:
+                outcome = repr(await asyncio.wait_for(future, 90))
+            except Exception as error:
+                outcome = repr(error), "exhaust" in str(error.__cause__)
+            total = sum([await asyncio.wait_for(other, 60) for other in rest])
+            alive = await asyncio.wait_for(pool.submit(abs, -7), 60)
+            stats = pool.stats()
+        return outcome, total, alive, stats.workers_lost + stats.workers_ended, stats.queued
+        """,
+        queued=queued,
+    )
+    assert outcome == [["MemoryError()", True], sum(range(queued)), 7, 1, 0]
+
+
 def test_what_a_worker_said_last_is_heard(hub: Hub) -> None:
     """B-05: its output and messages come before its end, however it ends."""
     heard = hub.run(

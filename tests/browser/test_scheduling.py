@@ -154,6 +154,63 @@ def test_work_that_comes_and_goes_does_not_start_a_worker_each_time(hub: Hub) ->
     assert 3 <= started <= bursts // 2
 
 
+def test_workers_start_as_the_thresholds_of_a_pool_ask_for(hub: Hub) -> None:
+    """C-02 C-04: fewer than tasks wait; but none waits for ever, and each finds who can run it."""
+    outcome = hub.run(
+        """
+        def started(pool): return pool.stats().workers_started
+        counts = []
+        slow = Scaling(start_waiting=3.0, start_utilisation=0.99, window=60.0, interval=0.05)
+        async with WorkerPool(4, scaling=slow) as pool:
+            naps = [pool.submit(time.sleep, 0.1) for _ in range(6)]
+            counts.append(started(pool))
+            await asyncio.gather(*naps)
+            counts.append(started(pool))
+            naps = [pool.submit(time.sleep, 0.1) for _ in range(20)]
+            await asyncio.gather(*naps)
+            counts.append(started(pool))
+        helps = Scaling(start_waiting=100.0, window=0.2, interval=0.1)
+        async with WorkerPool(2, scaling=helps) as pool:
+            holds = pool.submit(time.sleep, 60)
+            behind = pool.submit(abs, -1)
+            counts.append(behind.result(60) if blocks else await behind)
+            counts.append(started(pool))
+            pool.kill(holds)
+        never = Scaling(start_waiting=100.0, window=600.0, interval=600.0)
+        async with WorkerPool(3, scaling=never, capabilities={"model": 1}) as pool:
+            for n in range(20): await pool.submit(abs, -n)
+            counts.append(started(pool))
+            both = [pool.submit_with(abs, [-n], requires=["model"]) for n in range(20)]
+            counts.append(sum(await asyncio.gather(*both)))
+            counts.append(started(pool))
+        return counts
+        """,
+        blocks=hub.can_block,
+    )
+    assert outcome == [1, 2, 4, 1, 2, 1, 190, 2]
+
+
+def test_workers_end_as_the_thresholds_of_a_pool_allow(hub: Hub) -> None:
+    """C-04: at its pace, but not while somebody waits for all; the next task has a worker again."""
+    outcome = hub.run(
+        """
+        scaling = Scaling(window=0.1, interval=0.05, max_ends=1)
+        async with WorkerPool(3, scaling=scaling, idle_timeout=0.05) as pool:
+            await pool.warm_up()
+            seen = {len(pool.workers())}
+            while pool.workers():
+                await asyncio.sleep(0.005)
+                seen.add(len(pool.workers()))
+            before = pool.stats()
+            value = await pool.submit(abs, -7)
+            after = pool.stats()
+        counts = [before.workers_started, before.workers_ended, after.workers_started]
+        return sorted(seen), counts, after.workers_lost, value
+        """
+    )
+    assert outcome == [[0, 1, 2, 3], [3, 3, 4], 0, 7]
+
+
 def test_a_task_is_told_of_from_its_submission_to_its_end(hub: Hub) -> None:
     """C-05: its number, function, worker, times and end; by name, the more urgent one first."""
     events, order, futures, waited = hub.run(
@@ -208,6 +265,79 @@ def test_a_task_is_told_of_from_its_submission_to_its_end(hub: Hub) -> None:
         ["task_started", "fails", None, None],
         ["task_done", "fails", "failed", None],
     ]
+
+
+def test_each_task_is_listed_with_what_it_does_and_what_became_of_it(hub: Hub) -> None:
+    """C-05: its state, worker, options, metadata and times, as it waits, runs, and has ended."""
+    outcome = hub.run(
+        """
+        def fails(): raise LookupError
+        def holds():
+            from pyworkers import task
+            task.progress(1)
+            time.sleep(60)
+        def names(tasks): return [(t.function.split(".")[-1], t.state) for t in tasks]
+        before = time.time()
+        async with WorkerPool(1) as pool:
+            await pool.submit(abs, -1)
+            awaits = pool.submit(asyncio.sleep, 60)
+            while not [t for t in pool.tasks() if t.state == "awaiting"]:
+                await asyncio.sleep(0.005)
+            begun = asyncio.Event()
+            runs = pool.submit_with(holds, priority="high", timeout=50)
+            runs.add_progress_callback(lambda *progress: begun.set())
+            await begun.wait()
+            waits = pool.submit_with(fails, retries=1, retry_on=LookupError, backoff=0.01,
+                                     metadata={"user": 7})
+            gone = pool.submit(len, "x")
+            later = pool.submit_with(abs, [-2], delay=0.3, priority="critical")
+            gone.cancel()
+            living = pool.tasks()
+            awaits.cancel(running=True)
+            runs.cancel(running=True)
+            lost = pool.submit(os._exit, 3)
+            await asyncio.gather(lost, return_exceptions=True)
+            await pool.submit(abs, -1)
+            slow = pool.submit_with(time.sleep, [60], timeout=0.5)
+            rest = [awaits, runs, waits, gone, later, lost, slow]
+            await asyncio.gather(*rest, return_exceptions=True)
+            told = {t.number: t for t in pool.tasks(ended=True)}
+        after = time.time()
+        ended = [told[future.task] for future in rest]
+        times = []
+        for t in ended:
+            known = [t.created, t.scheduled, t.started, t.completed]
+            known = [when for when in known if when is not None]
+            is_within = before - 0.1 <= known[0] <= known[-1] <= after + 0.1
+            times.append(is_within and known == sorted(known))
+        return (
+            names(living),
+            [(t.priority, t.timeout, t.retries, t.metadata, bool(t.worker), bool(t.started))
+             for t in living],
+            names(ended), times, [bool(t.started) for t in ended],
+            (ended[2].retried, ended[2].metadata), ended[4].scheduled - ended[4].created,
+        )
+        """
+    )
+    living, options, ended, times, started, retried, delay = outcome
+    assert living == [
+        ["sleep", "awaiting"],
+        ["holds", "running"],
+        ["fails", "queued"],
+        ["abs", "delayed"],
+    ]
+    assert options == [
+        [5, None, 0, None, True, True],
+        [8, 50, 0, None, True, True],
+        [5, None, 1, {"user": 7}, False, False],
+        [10, None, 0, None, False, False],
+    ]
+    states = ["cancelled", "cancelled", "failed", "cancelled", "done", "lost", "timed_out"]
+    assert [state for _, state in ended] == states
+    assert all(times)
+    assert started == [True, True, True, False, True, True, True]
+    assert retried == [1, {"user": 7}]
+    assert round(delay, 3) == 0.3
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from random import Random
 from pyworkers._lanes import Need
 from pyworkers._policies import AGEING_SECONDS, MAX_PRIORITY, Policy
 from pyworkers._protocol import WorkerState
-from pyworkers._scaling import Scaling
+from pyworkers._scaling import Scaler
 from pyworkers._scheduler import STUCK_SECONDS, Scheduler
 
 _EXPECTED = (0.0001, 0.001, 0.005, 0.05, 0.5, None)
@@ -73,14 +73,14 @@ class Simulation:
         faults: float = 0.0005,
         bound: float = 0.0,
         policy: Policy | None = None,
-        scaling: Scaling | None = None,
+        scaler: Scaler | None = None,
     ) -> None:
         self.random = Random(seed)
         self.scheduler = Scheduler(
             workers,
             can_take_back=True,
             policy=policy or Policy(),
-            scaling=scaling or Scaling(),
+            scaler=scaler or Scaler(),
         )
         self.in_order = policy is None
         self.tasks = tasks

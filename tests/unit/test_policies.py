@@ -20,7 +20,6 @@ from pyworkers._policies import (
     as_priority,
     places,
 )
-from pyworkers._scaling import CALM, MAX_PATIENCE, Scaling
 from pyworkers._scheduler import Scheduler
 
 GPU = Need(frozenset({"gpu"}), None)
@@ -229,104 +228,6 @@ def test_a_delayed_task_runs_at_its_time_and_in_its_place() -> None:
     scheduler.release(6.0)
     assert (scheduler.queued, scheduler.delayed, scheduler.next_release()) == (3, 0, None)
     assert order_of(scheduler) == [2, 4, 1]
-
-
-def simulate(scaling: Scaling, on: float, off: float, cycles: int, workers: int = 4) -> int:
-    """Lets work come and go; returns how many workers were started.
-
-    While there is work, each worker has always something to do; it starts within 0.3 s.
-    """
-    scheduler = Scheduler(workers, scaling=scaling)
-    started = task = 0
-    step = 0.1
-    for tick in range(round((on + off) * cycles / step)):
-        now = tick * step
-        for number, slot in list(scheduler.workers.items()):
-            if slot.held:
-                scheduler.finished(number, slot.held[0], now)
-            elif slot.state.value == "initializing" and now - slot.created >= 0.3:
-                scheduler.worker_ready(number, now)
-        if now % (on + off) < on:
-            while scheduler.queued < workers:
-                task += 1
-                scheduler.submitted(task, now=now)
-        for _ in range(scheduler.decide(now).start):
-            started += 1
-            scheduler.worker_started(started, now)
-        for number in scheduler.surplus(now):
-            assert scheduler.worker_lost(number, "not needed") == ([], [])
-    return started
-
-
-def test_work_that_comes_and_goes_does_not_start_workers_again_and_again() -> None:
-    """C-04: at the worst rhythm, pauses just longer than the time-out, patience saves nine starts
-    of ten, and the tenth tries out whether it is still needed."""
-    without = 100 * 4
-    assert simulate(Scaling(0, None), 5.0, 60.0, 100) == 4
-    assert simulate(Scaling(0, 10.0), 5.0, 9.0, 100) == 4
-    assert simulate(Scaling(0, 10.0), 5.0, 11.0, 100) == without // 10
-    assert simulate(Scaling(0, 10.0), 5.0, 19.0, 100) <= without // 5
-    assert simulate(Scaling(2, 10.0), 5.0, 100.0, 10) == 4 + 9 * 2, "long pauses are no thrashing"
-
-
-@pytest.mark.parametrize("choosing", [{}, {"places": places({"gpu": 4}, 4)}])
-def test_a_pool_that_has_little_to_do_keeps_as_few_workers_as_it_needs(
-    choosing: dict[str, Any],
-) -> None:
-    """C-04: though none of its workers was idle for the time-out if tasks went around."""
-    scheduler = ready(Scheduler(4, scaling=Scaling(0, 10.0), **choosing), 4)
-    for second in range(1, 12):
-        scheduler.submitted(second)
-        ((worker, _),) = scheduler.decide(float(second)).assign
-        assert worker == 4
-        scheduler.finished(worker, second, second + 0.1)
-    assert scheduler.surplus(11.5) == [1, 2, 3]
-    going_around = ready(Scheduler(4, scaling=Scaling(0, None), **choosing), 4)
-    for task in range(4):
-        going_around.submitted(task)
-        ((worker, _),) = going_around.decide(0.0).assign
-        going_around.finished(worker, task, 0.0)
-        assert worker == task + 1
-
-
-def test_idle_workers_end_but_not_below_the_least() -> None:
-    """C-04"""
-    scheduler = ready(Scheduler(4, scaling=Scaling(1, 10.0)), 4)
-    assert scheduler.next_surplus() == pytest.approx(10.001)
-    assert scheduler.surplus(9.9) == []
-    assert scheduler.surplus(10.0025) == [1, 2]
-    for worker in (1, 2):
-        scheduler.worker_lost(worker, "not needed")
-    assert scheduler.surplus(60.0) == [3]
-    scheduler.worker_lost(3, "not needed")
-    assert scheduler.surplus(600.0) == []
-    assert scheduler.next_surplus() is None
-
-
-def test_the_least_number_of_workers_lives_without_work() -> None:
-    """C-04"""
-    scheduler = Scheduler(4, scaling=Scaling(2))
-    assert scheduler.decide(0.0) == ([], 2)
-    ready(scheduler, 2)
-    assert scheduler.decide(0.0) == ([], 0)
-    scheduler.worker_lost(1, "power cut", 0)
-    assert scheduler.has_choice
-    assert scheduler.decide(0.0) == ([], 1)
-
-
-def test_patience_has_a_limit_and_wears_off() -> None:
-    """C-04"""
-    scaling = Scaling(0, 1.0)
-    slot = ready(Scheduler(1), 1).workers[1]
-    now = 0.0
-    for _ in range(10):
-        slot.last_used = now
-        now += scaling.patience * 1.0
-        assert scaling.surplus(1, [slot], now) == [1]
-        scaling.started(now)
-    assert scaling.patience == MAX_PATIENCE
-    assert scaling.surplus(0, [], now + CALM * (16 + 8 + 4 + 2) + 0.1) == []
-    assert scaling.patience == 1
 
 
 def test_a_worker_that_is_old_gets_nothing_more_and_ends_when_it_has_nothing_left() -> None:

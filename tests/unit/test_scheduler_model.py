@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 from pyworkers._lanes import Need
 from pyworkers._policies import AGEING_SECONDS, MAX_PRIORITY, places
 from pyworkers._protocol import WorkerState
-from pyworkers._scaling import Scaling
+from pyworkers._scaling import Scaler, Scaling
 from pyworkers._scheduler import (
     ONE_AHEAD_SECONDS,
     STUCK_SECONDS,
@@ -74,6 +74,7 @@ class Model(RuleBasedStateMachine):
         min_workers=st.sampled_from([0, 0, 1, 2]),
         idle_timeout=st.sampled_from([None, 3.0]),
         lifetime=st.sampled_from([None, 20.0]),
+        scaling=st.sampled_from([None, None, Scaling(start_waiting=2.0, max_ends=1)]),
     )
     def a_pool_is_made(
         self,
@@ -83,6 +84,7 @@ class Model(RuleBasedStateMachine):
         min_workers: int,
         idle_timeout: float | None,
         lifetime: float | None,
+        scaling: Scaling | None,
     ) -> None:
         self.capabilities = {}
         if scarce is not None:
@@ -92,7 +94,7 @@ class Model(RuleBasedStateMachine):
             max_workers,
             can_take_back=can_take_back,
             places=places(self.capabilities, max_workers) if self.capabilities else (),
-            scaling=Scaling(min(min_workers, max_workers), idle_timeout),
+            scaler=Scaler(min(min_workers, max_workers), idle_timeout, scaling),
             lifetime=lifetime,
         )
 
@@ -235,24 +237,28 @@ class Model(RuleBasedStateMachine):
                 self.last_used[worker] = self.now
             self.queue.remove(task)
             self.held[worker].append(task)
-        assert 0 <= start <= self.scheduler.max_workers - len(self.held)
-        for _ in range(start):
+        self.start(start)
+        is_full = len(self.held) == self.scheduler.max_workers
+        scaling = self.scheduler.scaler.scaling
+        if self.waiting_for_any and not self.broken and scaling is None:
+            assert len(self.booting) >= len(self.waiting_for_any) or is_full
+        for task in self.waiting:
+            assert not self.could_start(task)
+            somebody = any(self.may_run(worker, task) for worker in self.held)
+            assert somebody or self.broken, "a worker that can do it is on its way"
+        assert self.broken or len(self.held) >= self.scheduler.scaler.min_workers
+        assert self.scheduler.decide(self.now) == ([], 0), "what was decided is taken as done"
+
+    def start(self, count: int) -> None:
+        assert 0 <= count <= self.scheduler.max_workers - len(self.held)
+        assert not (self.broken and count)
+        for _ in range(count):
             self.numbers += 1
             self.scheduler.worker_started(self.numbers, self.now)
             self.held[self.numbers] = []
             self.parked[self.numbers] = []
             self.created[self.numbers] = self.last_used[self.numbers] = self.now
             self.booting.add(self.numbers)
-        assert not (self.broken and start)
-        is_full = len(self.held) == self.scheduler.max_workers
-        if self.waiting_for_any and not self.broken:
-            assert len(self.booting) >= len(self.waiting_for_any) or is_full
-        for task in self.waiting:
-            assert not self.could_start(task)
-            somebody = any(self.may_run(worker, task) for worker in self.held)
-            assert somebody or self.broken, "a worker that can do it is on its way"
-        assert self.broken or len(self.held) >= self.scheduler.scaling.min_workers
-        assert self.scheduler.decide(self.now) == ([], 0), "what was decided is taken as done"
 
     @precondition(lambda self: self.booting)
     @rule(random=picks)
@@ -330,11 +336,15 @@ class Model(RuleBasedStateMachine):
 
     @rule()
     def workers_end_that_are_not_needed(self) -> None:
-        slots = dict(self.scheduler.workers)
+        looks = self.scheduler.next_look()
         when = self.scheduler.next_surplus()
+        count = self.scheduler.look(self.now)
+        assert not count or (looks is not None and looks <= self.now), "it was told when to look"
+        self.start(count)
+        slots = dict(self.scheduler.workers)
         ended = self.scheduler.surplus(self.now)
         assert not ended or (when is not None and when <= self.now), "it was told when to ask"
-        scaling, lifetime = self.scheduler.scaling, self.scheduler.lifetime
+        scaling, lifetime = self.scheduler.scaler, self.scheduler.lifetime
         left = len(slots) - len(ended)
         for worker in ended:
             assert slots[worker].state is State.IDLE

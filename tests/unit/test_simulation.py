@@ -3,7 +3,7 @@
 import pytest
 
 from pyworkers._policies import AGEING_SECONDS, MAX_PRIORITY, as_policy
-from pyworkers._scaling import Scaling
+from pyworkers._scaling import Scaler
 from tests.unit.simulator import Simulation
 
 pytestmark = pytest.mark.timeout(120)
@@ -40,6 +40,6 @@ def test_each_policy_loses_nothing(policy: str) -> None:
 
 def test_tasks_that_are_bound_to_workers_end_too() -> None:
     """B-18: homes crash, and workers that are idle for a moment end."""
-    outcome = Simulation(20_000, 20, 5, bound=0.5, faults=0.005, scaling=Scaling(2, 0.2)).run()
+    outcome = Simulation(20_000, 20, 5, bound=0.5, faults=0.005, scaler=Scaler(2, 0.2)).run()
     assert outcome.crashes > 50
     assert outcome.done + outcome.lost + outcome.cancelled == 20_000

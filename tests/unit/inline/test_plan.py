@@ -18,6 +18,7 @@ from pyworkers import (
     Policy,
     QueuedTask,
     QueueFull,
+    Scaling,
     WorkerPool,
     task,
 )
@@ -256,6 +257,25 @@ async def test_idle_and_old_workers_end() -> None:
 
 
 @in_loop
+async def test_a_pool_with_thresholds_runs_its_tasks_and_ends_its_worker() -> None:
+    """C-04"""
+    scaling = Scaling(start_waiting=100.0, interval=0.01, window=0.02)
+    async with WorkerPool(scaling=scaling, idle_timeout=0.01) as pool:
+        assert [await pool.submit(square, n) for n in range(4)] == [0, 1, 4, 9]
+        while pool.workers():
+            await asyncio.sleep(0.005)
+        assert await pool.submit(square, 4) == 16
+        assert (pool.stats().workers_started, pool.stats().workers_ended) == (2, 1)
+
+
+def test_what_is_no_scaling_is_refused() -> None:
+    """C-04"""
+    wrong: Any = {"interval": 1.0}
+    with pytest.raises(TypeError, match="scaling must be a Scaling or None, not "):
+        WorkerPool(scaling=wrong)
+
+
+@in_loop
 async def test_the_least_number_of_workers_starts_at_once() -> None:
     """C-04"""
     async with WorkerPool(min_workers=1) as pool:
@@ -306,6 +326,49 @@ async def test_statistics_count_what_became_of_each_task() -> None:
     assert 0 < stats.executing.median <= stats.executing.p90 <= stats.executing.p99
     assert stats.waiting.p99 > stats.executing.p99
     assert 0 <= stats.utilisation <= 1
+
+
+@in_loop
+async def test_the_newest_tasks_are_remembered_with_their_ends() -> None:
+    """C-05: those that came to their own end, and the others, in the order of their ends."""
+    async with closed_pool() as pool:
+        gone = pool.submit_with(square, [1], metadata="gone")
+        pool.submit_with(square, [2], delay=0.01, priority="high", timeout=60)
+        assert [(t.state, t.priority, t.timeout) for t in pool.tasks()] == [
+            ("queued", 5, None),
+            ("delayed", 8, 60),
+        ]
+        gone.cancel()
+        gate.set()
+        for n in range(1200):
+            pool.submit(square, n)
+        failing = pool.submit(inverse, 0)
+        await asyncio.gather(failing, return_exceptions=True)
+        await asyncio.sleep(0.02)
+        pool.submit_with(square, [4], metadata=[1], delay=60).cancel()
+    assert pool.tasks() == []
+    told = pool.tasks(ended=True)
+    assert len(told) == 100
+    ends = [task.completed for task in told if task.completed is not None]
+    assert ends == sorted(ends)
+    assert len(ends) == 100
+    (failed,) = (task for task in told if task.state == "failed")
+    assert (failed.function, failed.number) == ("inverse", failing.task)
+    assert (told[-1].state, told[-1].metadata, told[-1].worker) == ("cancelled", [1], None)
+    assert told[-1].scheduled - told[-1].created == pytest.approx(60)
+    assert told[-1].started is None
+
+
+@in_loop
+async def test_the_tasks_of_a_broken_pool_have_failed() -> None:
+    """C-05"""
+
+    def refuse() -> None:
+        raise LookupError
+
+    pool = WorkerPool(initializer=refuse)
+    await asyncio.gather(pool.submit(square, 1), return_exceptions=True)
+    assert [task.state for task in pool.tasks(ended=True)] == ["failed"]
 
 
 def test_who_runs_a_task_again_tells_why() -> None:
