@@ -1,19 +1,17 @@
 /**
- * JavaScript's way in: a hub on a thread of its own, and a conversation with it.
+ * JavaScript's way in: a conversation with a hub.
  *
- * Owns the promises of what was asked, and the hub's life. Knows nothing of workers beyond their
- * broker, which lives here because this thread never blocks. Every promise settles: with the
- * value, with the Python error, with the reason of an abort, or with the end of the hub.
+ * Owns the promises of what was asked. Knows nothing of where the hub is, beyond the line that leads
+ * to it. Every promise settles: with the value, with the Python error, with the reason of an abort,
+ * or with the end of the hub.
  */
 
 import { Arena, PAGE } from "./arena.mjs";
 import { load } from "./assets.mjs";
-import { Broker, serveBroker } from "./broker.mjs";
-import { Channels } from "./channels.mjs";
-import { lent, Names, returned } from "./lending.mjs";
-import { checked, EVENTS, PROTOCOL_VERSION } from "./protocol.mjs";
+import { Channel, Channels } from "./channels.mjs";
+import { lent, Names, refuseShared, returned } from "./lending.mjs";
+import { checked, EVENTS } from "./protocol.mjs";
 import { Doorbell } from "./ring.mjs";
-import { startThread } from "./thread.mjs";
 import { Twins } from "./twins.mjs";
 
 /** A Python exception, or the end of what should have answered. */
@@ -41,6 +39,8 @@ export class PyworkersError extends Error {
  * @property {boolean} [warmUp] wait until all workers of the pool behind `run` are ready
  * @property {(output: {stream: string, text: string, id?: number}) => void} [onOutput] gets what
  *   Python prints; by default the console does
+ * @property {(connection: Connection) => void} [onRestart] called when another hub takes the place of
+ *   one that other tabs had too, before anything else is sent to it
  */
 
 /**
@@ -122,11 +122,7 @@ export class Connection {
     post: (message, transfer = []) => {
       if (!this.#over) this.#post(message, "payload", transfer);
     },
-    ask: (message, options) =>
-      this.#ask(options, (id) => {
-        this.#post({ ...message, id }, "payload", options.transfer ?? []);
-        return `the hub did not answer ${message.name} on channel ${message.channel}`;
-      }),
+    ask: (message, options) => this.#request(message, options),
     error: (name, message) => new PyworkersError(name, message),
   });
   /** @type {Map<string, Set<(event: PoolEvent) => void>>} */
@@ -136,53 +132,95 @@ export class Connection {
   /** @type {Arena | undefined} */
   #arena;
   #names = new Names();
-  #drop = (/** @type {number} */ id) => {
-    if (!this.#over) this.port.postMessage({ kind: "drop", id });
-  };
   /** Tells the hub of views of the arena that this page has dropped. */
-  #given = new FinalizationRegistry(this.#drop);
-  #twins = new Twins(this.#channels.get("pyworkers.twins"), this.#drop);
-  /** @type {(assets: import("./assets.mjs").Assets) => void} */
-  #loaded = () => {};
+  #given = new FinalizationRegistry((/** @type {number} */ id) => {
+    if (!this.#over) this.port.postMessage({ kind: "drop", id });
+  });
+  /** @type {(error: PyworkersError) => void} */
+  #close = () => {};
+  #twins;
 
   /**
-   * @param {import("./assets.mjs").Site} site
-   * @param {string} workerURL
+   * @param {import("./hub_thread.mjs").Line} line
    * @param {ConnectOptions} options
    */
-  constructor(site, workerURL, options) {
-    this.onOutput = options.onOutput ?? toConsole;
+  constructor(line, { onOutput = toConsole, onRestart = () => {} }) {
+    this.onOutput = onOutput;
+    this.onRestart = onRestart;
     /** How the hub's workers are reached, and why so; known once connected. */
     this.mode = "";
     this.reason = "";
-    const page = new MessageChannel();
-    const brokerage = new MessageChannel();
-    this.port = page.port1;
-    /** @type {Promise<import("./assets.mjs").Assets>} */
-    const assets = new Promise((resolve) => {
-      this.#loaded = resolve;
+    /** Whether pages of other tabs have the same hub. */
+    this.tabs = line.isCommon;
+    this.line = line;
+    line.onended = (reason, name) => this.#end(reason, name);
+    line.onrenewed = () => this.#renew();
+    /**
+     * The error that says why, once the connection is over.
+     * @type {Promise<PyworkersError>}
+     */
+    this.closed = new Promise((resolve) => {
+      this.#close = resolve;
     });
-    this.broker = new Broker(workerURL, () => assets);
-    serveBroker(brokerage.port1, this.broker);
-    this.hub = startThread(workerURL, "pyworkers hub", {
-      died: (reason) => this.#end(`the hub ended: ${reason}`),
-    });
-    this.port.onmessage = ({ data }) => this.#heard(data);
-    const ports = { page: page.port2, broker: brokerage.port2 };
-    const version = PROTOCOL_VERSION;
-    this.hub.post({ kind: "boot", version, role: "hub", site, ...ports }, Object.values(ports));
+    this.port = line.port;
+    this.#twins = this.#listen();
   }
 
   /**
+   * Hears the hub, as long as it is the one behind the line.
+   * @returns {Twins} of what is there
+   */
+  #listen() {
+    const { port } = this.line;
+    this.port = port;
+    const isThere = () => port === this.port && !this.#over;
+    port.onmessage = ({ data }) => {
+      if (isThere()) this.#heard(data);
+    };
+    const channel = new Channel("pyworkers.twins", {
+      post: () => {},
+      ask: async (message, options) => {
+        if (isThere()) return this.#request(message, options);
+        throw this.#over ?? lost();
+      },
+      error: (name, message) => new PyworkersError(name, message),
+    });
+    return new Twins(channel, (id) => {
+      if (isThere()) port.postMessage({ kind: "drop", id });
+    });
+  }
+
+  /** Begins anew with another hub, which knows nothing of what the last one had. */
+  #renew() {
+    const ready = this.#settle(0);
+    const pending = [...this.#pending.values()];
+    this.#pending.clear();
+    if (ready) this.#pending.set(0, ready); // which it will be, too, when there is another hub
+    this.#twins.close();
+    this.#twins = this.#listen();
+    this.#channels.lost();
+    for (const [event, { size }] of this.#listeners) {
+      if (size > 0) this.port.postMessage({ kind: "subscribe", event });
+    }
+    for (const { reject } of pending) reject(lost());
+    if (ready) return;
+    try {
+      this.onRestart(this);
+    } catch (error) {
+      console.error(error); // of the listener
+    }
+  }
+
+  /**
+   * Waits until the hub is ready; one that is this page's own is told how first.
    * @param {ConnectOptions} options
    */
   async configure({ size, packages = [], modules = [], mode }) {
-    const sources = Object.fromEntries(await Promise.all(modules.map(fetchModule)));
-    const ready = this.#promise(0);
-    this.port.postMessage({ kind: "configure", size, packages, modules: sources, mode });
-    const { mode: chosen, reason, arena, bell } = await ready;
-    this.mode = chosen;
-    this.reason = reason;
+    if (!this.line.isCommon) {
+      const sources = Object.fromEntries(await Promise.all(modules.map(fetchModule)));
+      this.port.postMessage({ kind: "configure", size, packages, modules: sources, mode });
+    }
+    const { arena, bell } = await this.#promise(0);
     if (!arena) return;
     this.#arena = new Arena(arena, PAGE, false);
     this.#twins.share(this.#arena, new Doorbell(bell));
@@ -201,6 +239,17 @@ export class Connection {
     return this.#ask(options, (id) => {
       this.#post({ kind: "run", id, target, args, priority, timeout }, "args", transfer);
       return "";
+    });
+  }
+
+  /**
+   * @param {any} message on a channel
+   * @param {import("./channels.mjs").RequestOptions} options
+   */
+  #request(message, options) {
+    return this.#ask(options, (id) => {
+      this.#post({ ...message, id }, "payload", options.transfer ?? []);
+      return `the hub did not answer ${message.name} on channel ${message.channel}`;
     });
   }
 
@@ -244,7 +293,8 @@ export class Connection {
    */
   #post(message, field, transfer) {
     const arena = this.#arena;
-    if (!(field in message) || !(arena || this.#twins.isUsed)) {
+    if (this.line.isCommon) refuseShared(message[field]);
+    if (!(field in message) || !(arena || Twins.isUsed)) {
       this.port.postMessage(message, transfer);
       return;
     }
@@ -391,7 +441,16 @@ export class Connection {
     }
   }
 
-  /** Ends the hub and its workers; what is pending is rejected. */
+  /**
+   * Gives the page of a tab its own conversation with this hub.
+   * @param {MessagePort} port
+   * @param {string} lock held as long as the page takes part
+   */
+  admit(port, lock) {
+    if (!this.#over) this.port.postMessage({ kind: "admit", port, lock }, [port]);
+  }
+
+  /** Ends the hub and its workers, unless other tabs have it too; what is pending is rejected. */
   close() {
     this.#end("the connection was closed");
   }
@@ -428,9 +487,12 @@ export class Connection {
       const payload = this.#returned(message.payload, message);
       this.#channels.heard({ ...message, payload });
     } else if (message.kind === "event") this.#happened(message.event);
-    else if (message.kind === "assets") this.#loaded(message.assets);
-    else if (message.kind === "ready") this.#settle(0)?.resolve(message);
-    else if (message.kind === "result") {
+    else if (message.kind === "assets") this.line.loaded(message.assets);
+    else if (message.kind === "ready") {
+      this.mode = message.mode;
+      this.reason = message.reason;
+      this.#settle(0)?.resolve(message);
+    } else if (message.kind === "result") {
       const { id, value } = message;
       this.#settle(id)?.resolve(this.#returned(value, message));
     } else {
@@ -452,18 +514,28 @@ export class Connection {
     return returned(value, beside, this.#names, this.#twins, given);
   }
 
-  /** @param {string} reason */
-  #end(reason) {
+  /**
+   * @param {string} reason
+   * @param {string} [name] of the error, for who waits for the start
+   */
+  #end(reason, name = "ConnectionClosed") {
     if (this.#over) return;
-    this.#over = new PyworkersError("ConnectionClosed", reason);
+    const over = new PyworkersError("ConnectionClosed", reason);
+    this.#over = over;
     this.#twins.close();
-    this.hub.close();
-    this.broker.close();
-    this.port.close();
-    for (const { reject } of this.#pending.values()) reject(this.#over);
+    this.line.close();
+    this.#settle(0)?.reject(new PyworkersError(name, reason));
+    for (const { reject } of this.#pending.values()) reject(over);
     this.#pending.clear();
+    this.#close(over);
   }
 }
+
+const lost = () =>
+  new PyworkersError(
+    "HubLost",
+    "the tab that had the hub is gone: another one starts, without what was defined there",
+  );
 
 /**
  * Reads where a built site keeps its parts.
@@ -481,13 +553,12 @@ export function siteFrom({ indexURL, lockURL, archiveURL, snapshotURL }, base) {
 }
 
 /**
- * Starts a hub and waits until it is ready.
- * @param {import("./assets.mjs").Site} site
- * @param {string} workerURL
+ * Connects with a hub and waits until it is ready.
+ * @param {import("./hub_thread.mjs").Line} line
  * @param {ConnectOptions} options
  */
-export async function open(site, workerURL, options) {
-  const connection = new Connection(site, workerURL, options);
+export async function open(line, options) {
+  const connection = new Connection(line, options);
   try {
     await connection.configure(options);
     if (options.warmUp) await connection.warmUp();

@@ -234,7 +234,7 @@ const KINDS = Object.freeze({
 /** The twins of one connection. */
 export class Twins {
   /** Whether there ever was one: nobody need look for them before. */
-  isUsed = false;
+  static isUsed = false;
   /** @type {((kind: string, id: number) => import("./twin_cores.mjs").Core) | undefined} */
   #words;
   /** @type {Map<number, WeakRef<Twin>>} */
@@ -283,7 +283,7 @@ export class Twins {
    * @returns {Twin} the one there is, or a new one
    */
   of({ id, kind, state }) {
-    this.isUsed = true;
+    Twins.isUsed = true;
     const known = this.#known.get(id)?.deref();
     if (known) {
       this.#drop(id); // it was given twice, and there is one
@@ -301,8 +301,15 @@ export class Twins {
   /**
    * @param {any} value
    * @returns {number | undefined} by which Python knows it; undefined if it is no twin
+   * @throws {TypeError} it is the twin of something in another hub
    */
   idOf(value) {
-    return ids.get(value);
+    const id = ids.get(value);
+    if (id !== undefined && this.#known.get(id)?.deref() !== value) {
+      throw new TypeError(
+        `this ${value.constructor.name} belongs to another hub, or one that is gone`,
+      );
+    }
+    return id;
   }
 }
