@@ -194,15 +194,16 @@ export class Connection {
   #renew() {
     const ready = this.#settle(0);
     const pending = [...this.#pending.values()];
+    const error = lost();
     this.#pending.clear();
     if (ready) this.#pending.set(0, ready); // which it will be, too, when there is another hub
-    this.#twins.close();
+    this.#twins.close(error);
     this.#twins = this.#listen();
     this.#channels.lost();
     for (const [event, { size }] of this.#listeners) {
       if (size > 0) this.port.postMessage({ kind: "subscribe", event });
     }
-    for (const { reject } of pending) reject(lost());
+    for (const { reject } of pending) reject(error);
     if (ready) return;
     try {
       this.onRestart(this);
@@ -522,7 +523,7 @@ export class Connection {
     if (this.#over) return;
     const over = new PyworkersError("ConnectionClosed", reason);
     this.#over = over;
-    this.#twins.close();
+    this.#twins.close(over);
     this.line.close();
     this.#settle(0)?.reject(new PyworkersError(name, reason));
     for (const { reject } of this.#pending.values()) reject(over);

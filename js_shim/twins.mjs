@@ -199,17 +199,22 @@ export class SharedFlag extends Twin {
     return this.core.values()[0] === 1;
   }
 
-  /** @returns {Promise<void>} when it is set */
-  wait() {
-    return new Promise((resolve) => {
-      const look = () => {
-        if (!this.isSet()) return;
-        end();
-        resolve();
-      };
-      const end = this.follow(look);
-      look();
-    });
+  /** @returns {Promise<void>} when it is set; rejected if its hub ends before */
+  async wait() {
+    const { over } = this.core;
+    over.throwIfAborted();
+    const settled = new AbortController();
+    try {
+      await new Promise((resolve, reject) => {
+        const { signal } = settled;
+        over.addEventListener("abort", () => reject(over.reason), { signal });
+        const look = () => this.isSet() && resolve(undefined);
+        signal.addEventListener("abort", this.follow(look));
+        look();
+      });
+    } finally {
+      settled.abort();
+    }
   }
 }
 
@@ -273,9 +278,9 @@ export class Twins {
     };
   }
 
-  /** Follows nothing any more. */
-  close() {
-    this.#over.abort();
+  /** Follows nothing any more. @param {Error} reason */
+  close(reason) {
+    this.#over.abort(reason);
   }
 
   /**
@@ -290,7 +295,8 @@ export class Twins {
       return known;
     }
     const [Type, words] = /** @type {[any, string]} */ (KINDS[kind]);
-    const remote = this.#words ? undefined : new Remote(this.#channel, id, words, state);
+    const { signal } = this.#over;
+    const remote = this.#words ? undefined : new Remote(this.#channel, id, words, state, signal);
     const twin = new Type(remote ?? this.#words?.(words, id));
     ids.set(twin, id);
     this.#known.set(id, new WeakRef(twin));

@@ -9,21 +9,16 @@ is made and who takes part, and each tab has another: with a namespace, channels
 own, and the same pool. What a tab has begun ends with it.
 """
 
-import ast
 import asyncio
-import builtins
 import gc
 import importlib
-import inspect
 import io
-import linecache
 import sys
 import traceback
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from contextvars import ContextVar, copy_context
 from pathlib import Path
-from types import CodeType
 from typing import Any, Final
 
 from pyworkers import _js, _page_messages
@@ -36,6 +31,7 @@ from pyworkers._lending import PageMemory, PageTwins, TabTwins
 from pyworkers._page_messages import PageMessages
 from pyworkers._policies import DEFAULT_PRIORITY
 from pyworkers._pool import WorkerPool
+from pyworkers._source import run_source
 from pyworkers._store import ArenaStore
 
 _MODULES: Final = Path("/home/pyodide/.pyworkers-page")
@@ -370,44 +366,6 @@ def _without_our_frames(error: BaseException) -> BaseException:
     while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
         trace = trace.tb_next
     return error.with_traceback(trace)
-
-
-async def run_source(source: str, filename: str, namespace: dict[str, Any]) -> Any:
-    """Runs source with top-level await.
-
-    Returns:
-        The value of its last statement, if that is an expression that can be shown to a page;
-        else None.
-    """
-    tree = ast.parse(source, filename)
-    last: CodeType | None = None
-    if tree.body and isinstance(tree.body[-1], ast.Expr):
-        shown = tree.body[-1].value
-        del tree.body[-1]
-        last = _compile(ast.Expression(shown), filename, "eval")
-    linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
-    code = _compile(tree, filename, "exec")
-    namespace["__builtins__"] = builtins
-    await _evaluate(code, namespace)
-    return await _evaluate(last, namespace) if last is not None else None
-
-
-def _compile(tree: ast.Module | ast.Expression, filename: str, mode: str) -> CodeType:
-    code: CodeType = compile(
-        tree,
-        filename,
-        mode,
-        flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT,
-        dont_inherit=True,
-    )
-    return code
-
-
-async def _evaluate(code: CodeType, namespace: dict[str, Any]) -> Any:
-    value = eval(code, namespace)
-    if code.co_flags & inspect.CO_COROUTINE:
-        value = await value
-    return value
 
 
 def converse(port: Any, reply: Callable[..., object]) -> Page:

@@ -453,6 +453,7 @@ await settled(pool)
     hub.run("pool.shutdown()")
     hub.page.evaluate(
         """async () => {
-            while (py.line.broker.forks.size) await new Promise((resolve) => setTimeout(resolve, 20));
+            const { forks } = py.line.broker;
+            while (forks.size) await new Promise((resolve) => setTimeout(resolve, 20));
         }"""
     )

@@ -1,4 +1,4 @@
-"""A hub that tabs share: who keeps it, what each has of its own, and what becomes of it when tabs go."""
+"""A hub that tabs share: who keeps it, what is each one's own, what becomes of it when tabs go."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -9,8 +9,9 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Error, Page, Playwright
 
 from bench.browsers import FLAGS
+from tests.windows import hide, set_frozen, window
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(60)
 
 Enter = Callable[..., Page]
 
@@ -125,12 +126,12 @@ def held(page: Page, prefix: str) -> int:
     return sum(name.startswith(prefix) for name in page.evaluate(HELD))
 
 
-def wait_until_held(page: Page, prefix: str, expected: int) -> None:
+def wait_until_held(page: Page, prefix: str, at_most: int) -> None:
     for _ in range(200):
-        if held(page, prefix) == expected:
+        if held(page, prefix) <= at_most:
             return
         page.wait_for_timeout(50)
-    assert held(page, prefix) == expected
+    assert held(page, prefix) <= at_most
 
 
 THREADS = "pyworkers-"
@@ -152,7 +153,9 @@ def test_tabs_that_open_at_the_same_instant_have_one_hub_and_one_pool(
         asked = "await page.channel('c').request('who')"
         assert page.evaluate(f"py.exec(`print('tab', me)\n{asked}`)") == n
         assert page.evaluate("output") == [f"tab {n}\n"]
-    ids = {page.evaluate("py.exec('id(asyncio.get_running_loop()), os.getpid()')")[0] for page in pages}
+    ids = {
+        page.evaluate("py.exec('id(asyncio.get_running_loop()), os.getpid()')")[0] for page in pages
+    }
     assert len(ids) == 1
 
 
@@ -192,9 +195,9 @@ def test_when_the_tab_with_the_hub_is_closed_another_one_starts_it_anew(
         assert lost[0] == "LookupError"
         page.evaluate("() => { events.length = 0; }")
         page.evaluate("py.run('math:sqrt', [9])")
-        assert "done" in page.evaluate("events")
+        page.wait_for_function("events.includes('done')")
         asked = "from pyworkers import page; await page.channel('c').request('who')"
-        assert page.evaluate(f"py.exec(\"{asked}\")") == "still here"
+        assert page.evaluate(f'py.exec("{asked}")') == "still here"
     wait_until_held(second, "pyworkers tab", 2)
 
 
@@ -225,7 +228,12 @@ def test_what_a_tab_has_begun_ends_with_it(context: BrowserContext, url: str) ->
             py.run("forever");
             py.run("forever");
             await py.exec("own = WorkerPool(1)\\nawait own.submit(pow, 2, 3)");
-            window.asked = new Promise((resolve) => py.channel("c").on("ask", resolve));
+            window.asked = new Promise((resolve) => {
+                py.channel("c").on("ask", () => {
+                    resolve();
+                    return new Promise(() => {});
+                });
+            });
             py.exec(`
 import builtins
 builtins.ends = []
@@ -242,7 +250,7 @@ except BaseException as error:
     assert first.evaluate("py.run('times', [3], { timeout: 30 })") == 3
     wait_until_held(first, THREADS, 3)
     ends = first.evaluate("py.exec('import builtins; builtins.ends')")
-    assert ends in (["PageError"], ["CancelledError"])
+    assert ends == ["CancelledError"]
     assert first.evaluate("restarts") == 0
 
 
@@ -264,7 +272,9 @@ def test_nothing_is_left_when_the_last_tab_goes(context: BrowserContext, url: st
     wait_until_held(watcher, "pyworkers tab", 0)
 
 
-def test_a_tab_that_crashes_takes_no_other_with_it(chromium_context: BrowserContext, url: str) -> None:
+def test_a_tab_that_crashes_takes_no_other_with_it(
+    chromium_context: BrowserContext, url: str
+) -> None:
     """A-13: even if the introducer lived in its process. Firefox's driver cannot crash a tab."""
     first, second, third = tabs_of(chromium_context, url, 3)
     for page in (second, third):
@@ -278,22 +288,43 @@ def test_a_tab_that_crashes_takes_no_other_with_it(chromium_context: BrowserCont
     wait_until_held(second, THREADS, 2)
 
 
-def test_a_frozen_tab_passes_the_hub_on(chromium_context: BrowserContext, url: str) -> None:
+@pytest.fixture
+def tabs(playwright: Playwright) -> Iterator[BrowserContext]:
+    """A window in which tabs hide each other. Only Chromium's driver has them."""
+    with window(playwright) as context:
+        yield context
+
+
+def test_a_hidden_tab_keeps_the_hub_for_others(tabs: BrowserContext, url: str) -> None:
+    """A-13: though its timers hardly run; new tabs find it, too."""
+    first, second, third = tabs_of(tabs, url, 3)
+    assert [page.evaluate("document.hidden") for page in (first, second, third)] == [
+        True,
+        True,
+        False,
+    ]
+    third.evaluate("py.warmUp()")
+    for n, page in enumerate((first, second, third), 1):
+        assert page.evaluate("py.run('times', [2])") == 2 * n
+        assert page.evaluate("restarts") == 0
+    assert held(third, THREADS) == 3
+
+
+def test_a_frozen_tab_passes_the_hub_on(tabs: BrowserContext, url: str) -> None:
     """A-13: and takes part again when it goes on; the only one keeps what it has."""
-    first, second = tabs_of(chromium_context, url, 2)
+    first, second = tabs_of(tabs, url, 2)
     later(first, "py.run('forever')")
-    lifecycle = chromium_context.new_cdp_session(first)
-    lifecycle.send("Page.setWebLifecycleState", {"state": "frozen"})
+    set_frozen(first, True)
     assert second.evaluate("py.run('math:sqrt', [16])") == 4
     assert second.evaluate("restarts") == 1
-    lifecycle.send("Page.setWebLifecycleState", {"state": "active"})
+    set_frozen(first, False)
     assert first.evaluate("outcome") == ["HubLost", LOST]
     assert first.evaluate("py.run('math:sqrt', [25])") == 5
     first.close()
     second.evaluate("py.exec('kept = 7')")
-    lifecycle = chromium_context.new_cdp_session(second)
-    lifecycle.send("Page.setWebLifecycleState", {"state": "frozen"})
-    lifecycle.send("Page.setWebLifecycleState", {"state": "active"})
+    hide(second)
+    set_frozen(second, True)
+    set_frozen(second, False)
     assert second.evaluate("py.exec('kept')") == 7
 
 
@@ -357,7 +388,11 @@ builtins.flag`);
     later(second, "flag.wait()")
     first.evaluate("() => flag.set()")
     assert second.evaluate("outcome")[0] == "value"
+    first.evaluate("() => flag.clear()")
+    second.evaluate("flag.refresh()")
+    later(second, "flag.wait()")
     first.close()
+    assert second.evaluate("outcome") == ["HubLost", LOST]
     assert second.evaluate("py.run('math:sqrt', [16])") == 4
     assert second.evaluate("caught(flag.refresh())") == ["HubLost", LOST]
     name, message = second.evaluate("caught(py.run('builtins:print', [flag]))")
@@ -420,9 +455,7 @@ def test_where_tabs_cannot_share_each_has_a_hub_of_its_own(
     page.evaluate("py.close()")
 
 
-def test_a_tab_may_not_say_what_is_for_who_keeps_the_hub(
-    context: BrowserContext, url: str
-) -> None:
+def test_a_tab_may_not_say_what_is_for_who_keeps_the_hub(context: BrowserContext, url: str) -> None:
     """A-13 A-07: and what nobody may say harms nobody."""
     first, second = tabs_of(context, url, 2)
     errors: list[str] = []
