@@ -1,32 +1,18 @@
 /**
  * JavaScript's way in: a conversation with a hub.
  *
- * Owns the promises of what was asked. Knows nothing of where the hub is, beyond the line that leads
- * to it. Every promise settles: with the value, with the Python error, with the reason of an abort,
- * or with the end of the hub.
+ * Owns what is said. Knows nothing of where the hub is, beyond the line that leads to it. The promises
+ * of what was asked stand in `asked.mjs`.
  */
 
 import { Arena, PAGE } from "./arena.mjs";
+import { Asked, PyworkersError, READY } from "./asked.mjs";
 import { load } from "./assets.mjs";
 import { Channel, Channels } from "./channels.mjs";
 import { lent, Names, refuseShared, returned } from "./lending.mjs";
 import { checked, EVENTS } from "./protocol.mjs";
 import { Doorbell } from "./ring.mjs";
 import { Twins } from "./twins.mjs";
-
-/** A Python exception, or the end of what should have answered. */
-export class PyworkersError extends Error {
-  /**
-   * @param {string} name of the Python exception's type
-   * @param {string} message
-   * @param {string} pythonTraceback "" where no Python code is to blame
-   */
-  constructor(name, message, pythonTraceback = "") {
-    super(message);
-    this.name = name;
-    this.pythonTraceback = pythonTraceback;
-  }
-}
 
 /**
  * @typedef {object} ConnectOptions
@@ -71,13 +57,6 @@ export class PyworkersError extends Error {
  * @property {number} [delay] of task_retried: seconds that it waits before
  */
 
-/**
- * @typedef {object} Pending
- * @property {(value: any) => void} resolve
- * @property {(error: unknown) => void} reject
- * @property {RunOptions["onProgress"]} [onProgress]
- */
-
 /** @param {{stream: string, text: string}} output */
 function toConsole({ stream, text }) {
   console[stream === "stderr" ? "error" : "log"](text.replace(/\n$/, ""));
@@ -92,9 +71,6 @@ async function fetchModule(url) {
   if (!name) throw new TypeError(`modules: ${url} is not the URL of a .py file`);
   return [name, await (await load(url)).text()];
 }
-
-/** What takes longer than setTimeout can wait, nobody waits for. */
-const MAX_TIMER_SECONDS = 2_147_483;
 
 /** What a hub may say. */
 const FROM_HUB = Object.freeze([
@@ -115,9 +91,7 @@ const CHANNELLED = Object.freeze(["post", "request", "withdraw"]);
 
 /** A running hub. */
 export class Connection {
-  /** @type {Map<number, Pending>} */
-  #pending = new Map();
-  #lastId = 0;
+  #asked = new Asked();
   #channels = new Channels({
     post: (message, transfer = []) => {
       if (!this.#over) this.#post(message, "payload", transfer);
@@ -131,6 +105,7 @@ export class Connection {
   #over;
   /** @type {Arena | undefined} */
   #arena;
+  #withdraw = (/** @type {number} */ id) => this.port.postMessage({ kind: "cancel", id });
   #names = new Names();
   /** Tells the hub of views of the arena that this page has dropped. */
   #given = new FinalizationRegistry((/** @type {number} */ id) => {
@@ -192,19 +167,16 @@ export class Connection {
 
   /** Begins anew with another hub, which knows nothing of what the last one had. */
   #renew() {
-    const ready = this.#settle(0);
-    const pending = [...this.#pending.values()];
     const error = lost();
-    this.#pending.clear();
-    if (ready) this.#pending.set(0, ready); // which it will be, too, when there is another hub
+    const asked = this.#asked.takeAll();
     this.#twins.close(error);
     this.#twins = this.#listen();
     this.#channels.lost();
     for (const [event, { size }] of this.#listeners) {
       if (size > 0) this.port.postMessage({ kind: "subscribe", event });
     }
-    for (const { reject } of pending) reject(error);
-    if (ready) return;
+    for (const { reject } of asked) reject(error);
+    if (this.#asked.isAsked(READY)) return; // which it will be when there is another hub, too
     try {
       this.onRestart(this);
     } catch (error) {
@@ -221,7 +193,7 @@ export class Connection {
       const sources = Object.fromEntries(await Promise.all(modules.map(fetchModule)));
       this.port.postMessage({ kind: "configure", size, packages, modules: sources, mode });
     }
-    const { arena, bell } = await this.#promise(0);
+    const { arena, bell } = await this.#asked.promise(READY);
     if (!arena) return;
     this.#arena = new Arena(arena, PAGE, false);
     this.#twins.share(this.#arena, new Doorbell(bell));
@@ -237,7 +209,7 @@ export class Connection {
    * @returns {Promise<any>} plain data; buffers as typed arrays
    */
   run(target, args = [], { priority, timeout, transfer = [], ...options } = {}) {
-    return this.#ask(options, (id) => {
+    return this.#asked.ask(options, this.#withdraw, (id) => {
       this.#post({ kind: "run", id, target, args, priority, timeout }, "args", transfer);
       return "";
     });
@@ -248,41 +220,10 @@ export class Connection {
    * @param {import("./channels.mjs").RequestOptions} options
    */
   #request(message, options) {
-    return this.#ask(options, (id) => {
+    return this.#asked.ask(options, this.#withdraw, (id) => {
       this.#post({ ...message, id }, "payload", options.transfer ?? []);
       return `the hub did not answer ${message.name} on channel ${message.channel}`;
     });
-  }
-
-  /**
-   * Sends what has an answer.
-   * @param {import("./channels.mjs").RequestOptions} options with the `timeout` that is watched here
-   * @param {(id: number) => string} send returns what to say when the time is over
-   * @returns {Promise<any>}
-   */
-  async #ask({ signal, onProgress, timeout }, send) {
-    signal?.throwIfAborted();
-    const id = ++this.#lastId;
-    const result = this.#promise(id, onProgress);
-    const withdraw = (/** @type {unknown} */ reason) => {
-      this.port.postMessage({ kind: "cancel", id });
-      this.#settle(id)?.reject(reason);
-    };
-    const aborted = () => withdraw(signal?.reason);
-    signal?.addEventListener("abort", aborted, { once: true });
-    let timer;
-    try {
-      const late = send(id);
-      if (typeof timeout === "number" && timeout < MAX_TIMER_SECONDS) {
-        const error = () => new PyworkersError("TimeoutError", `${late} within ${timeout} s`);
-        timer = setTimeout(() => withdraw(error()), timeout * 1000);
-      }
-      return await result;
-    } finally {
-      clearTimeout(timer);
-      signal?.removeEventListener("abort", aborted);
-      this.#pending.delete(id);
-    }
   }
 
   /**
@@ -376,8 +317,8 @@ export class Connection {
    * @returns {Promise<void>} when all are ready
    */
   async warmUp() {
-    const id = ++this.#lastId;
-    const result = this.#promise(id);
+    const id = this.#asked.newId();
+    const result = this.#asked.promise(id);
     this.port.postMessage({ kind: "warm", id });
     await result;
   }
@@ -431,14 +372,14 @@ export class Connection {
    * @returns {Promise<any>} the value of the last expression, where it is plain data
    */
   async exec(source, { filename = "<exec>", argv, onId } = {}) {
-    const id = ++this.#lastId;
+    const id = this.#asked.newId();
     onId?.(id);
-    const result = this.#promise(id);
+    const result = this.#asked.promise(id);
     try {
       this.port.postMessage({ kind: "exec", id, source, filename, argv });
       return await result;
     } finally {
-      this.#pending.delete(id);
+      this.#asked.take(id);
     }
   }
 
@@ -456,34 +397,11 @@ export class Connection {
     this.#end("the connection was closed");
   }
 
-  /**
-   * @param {number} id
-   * @param {RunOptions["onProgress"]} [onProgress]
-   * @returns {Promise<any>}
-   * @throws {PyworkersError} the connection is closed
-   */
-  #promise(id, onProgress) {
-    if (this.#over) throw this.#over;
-    return new Promise((resolve, reject) => {
-      this.#pending.set(id, { resolve, reject, onProgress });
-    });
-  }
-
-  /**
-   * @param {number} id
-   * @returns {Pending | undefined} what waits for this id, which is then forgotten
-   */
-  #settle(id) {
-    const pending = this.#pending.get(id);
-    this.#pending.delete(id);
-    return pending;
-  }
-
   /** @param {any} data */
   #heard(data) {
     const message = checked(data, FROM_HUB);
     if (message.kind === "output") this.onOutput(message);
-    else if (message.kind === "progress") this.#pending.get(message.id)?.onProgress?.(message);
+    else if (message.kind === "progress") this.#asked.progress(message);
     else if (CHANNELLED.includes(message.kind)) {
       const payload = this.#returned(message.payload, message);
       this.#channels.heard({ ...message, payload });
@@ -492,14 +410,14 @@ export class Connection {
     else if (message.kind === "ready") {
       this.mode = message.mode;
       this.reason = message.reason;
-      this.#settle(0)?.resolve(message);
+      this.#asked.take(READY)?.resolve(message);
     } else if (message.kind === "result") {
       const { id, value } = message;
-      this.#settle(id)?.resolve(this.#returned(value, message));
+      this.#asked.take(id)?.resolve(this.#returned(value, message));
     } else {
       const { id, name, message: text, pythonTraceback } = message;
       const error = new PyworkersError(name, text, pythonTraceback);
-      const pending = this.#settle(id);
+      const pending = this.#asked.take(id);
       if (pending) pending.reject(error);
       else if (id === 0) console.error(error); // of a message that has no answer
     }
@@ -525,9 +443,8 @@ export class Connection {
     this.#over = over;
     this.#twins.close(over);
     this.line.close();
-    this.#settle(0)?.reject(new PyworkersError(name, reason));
-    for (const { reject } of this.#pending.values()) reject(over);
-    this.#pending.clear();
+    this.#asked.take(READY)?.reject(new PyworkersError(name, reason));
+    for (const { reject } of this.#asked.close(over)) reject(over);
     this.#close(over);
   }
 }

@@ -33,7 +33,7 @@ export const FROM_KEEPER = Object.freeze(["configure", "admit", ...FROM_TAB]);
  * @param {(toPage: any, reply: any) => any} open returns Python's end
  * @param {(error: unknown) => boolean} isFatal whether an error was the interpreter's end
  * @param {(message: any, page: any) => void} admit acts on that message
- * @returns {any} Python's end
+ * @returns {{end: () => void}}
  */
 export function converse(port, legal, open, isFatal, admit) {
   /** @type {import("./ring_link.mjs").RingLink | undefined} where memory is shared with the page */
@@ -73,5 +73,11 @@ export function converse(port, legal, open, isFatal, admit) {
       port.postMessage({ kind: "error", id, name, message, pythonTraceback: "" });
     }
   };
-  return page;
+  return {
+    end: () => {
+      port.close();
+      page.leave();
+      for (const proxy of [run, serve, page]) proxy.destroy();
+    },
+  };
 }

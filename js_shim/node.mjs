@@ -10,7 +10,8 @@ import { fileURLToPath } from "node:url";
 import { open, siteFrom } from "./connection.mjs";
 import { HubThread } from "./hub_thread.mjs";
 
-export { Connection, PyworkersError } from "./connection.mjs";
+export { PyworkersError } from "./asked.mjs";
+export { Connection } from "./connection.mjs";
 
 /**
  * @param {import("./connection.mjs").ConnectOptions} options

@@ -12,8 +12,9 @@ import { PROTOCOL_VERSION } from "./protocol.mjs";
 import { isolate, keepOffline } from "./service.mjs";
 import { Tab } from "./tabs.mjs";
 
+export { PyworkersError } from "./asked.mjs";
 export { Channel } from "./channels.mjs";
-export { Connection, PyworkersError } from "./connection.mjs";
+export { Connection } from "./connection.mjs";
 export { MessageChannelSync } from "./state.mjs";
 export {
   SharedCancellation,

@@ -175,8 +175,7 @@ async function runHub({ site, page, broker }, fatal) {
     converse(page, FROM_KEEPER, open, isFatal, ({ port, lock }, keeper) => {
       const tab = converse(port, FROM_TAB, keeper.admit, isFatal, () => {});
       navigator.locks.request(lock, () => {
-        port.close();
-        if (!isDead(pyodide)) tab.leave();
+        if (!isDead(pyodide)) tab.end();
       });
     });
     stopwatch.lap("import");
