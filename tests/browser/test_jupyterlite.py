@@ -225,10 +225,12 @@ ready = mine.submit(abs, -1).result()
     ],
 )
 def test_the_stop_button_interrupts_a_cell(lite: Lite, wait: str) -> None:
-    """X-01 X-02: and with it the task that the cell waits for."""
+    """X-01 X-02: and with it the task that the cell waits for. Most sites have no `jupyterapp`."""
     if lite.mode == "transfer" and "while" in wait:
         pytest.skip("a thread that computes hears nothing where no memory is shared")
     notebook = lite.notebooks["magics"]
+    notebook.page.evaluate("() => { delete window.jupyterapp; }")
+    notebook.run("%reload_ext pyworkers")
     assert text_of(notebook.run(FOREVER)) == []
     notebook.start(f"print('begun')\n{wait}")
     notebook.shows("begun")
@@ -237,6 +239,31 @@ def test_the_stop_button_interrupts_a_cell(lite: Lite, wait: str) -> None:
     assert begun == "begun\n"
     assert "KeyboardInterrupt" in error
     assert text_of(notebook.run("mine.submit(abs, -7).result()")) == ["7"]
+
+
+@pytest.mark.parametrize("way", ["menu", "keys", "button"])
+def test_all_ways_to_interrupt_a_kernel_interrupt_a_cell(lite: Lite, way: str) -> None:
+    """X-01 X-02: where the site lets scripts reach the application."""
+    notebook, other = lite.notebooks["magics"], lite.notebooks["pool"]
+    page = notebook.page
+    page.evaluate("() => { window.jupyterapp = app; }")
+    notebook.run("%reload_ext pyworkers")
+    assert text_of(notebook.run(FOREVER)) == []
+    notebook.start("print('begun')\nmine.submit(forever).result()")
+    notebook.shows("begun")
+    if way == "menu":
+        page.get_by_role("menuitem", name="Kernel", exact=True).click()
+        page.locator("[data-command='kernelmenu:interrupt']").click()
+    elif way == "keys":
+        page.locator(".jp-OutputArea").last.click()
+        page.keyboard.press("Escape")
+        page.keyboard.press("i")
+        page.keyboard.press("i")
+    else:
+        page.locator("[data-command='notebook:interrupt-kernel']").first.click()
+    assert "KeyboardInterrupt" in text_of(notebook.finish()[-1])[1]
+    assert text_of(notebook.run("mine.submit(abs, -7).result()")) == ["7"]
+    assert text_of(other.run("pool.submit(abs, -8).result()")) == ["8"]
 
 
 def test_the_button_of_a_bar_cancels_a_cell_that_awaits(lite: Lite) -> None:
