@@ -134,6 +134,11 @@ def wait_until_held(page: Page, prefix: str, at_most: int) -> None:
     assert held(page, prefix) <= at_most
 
 
+def wait_until_restarted(page: Page, times: int = 1) -> None:
+    """Waits until a tab knows that its hub is gone; what it calls before is rejected."""
+    page.wait_for_function(f"restarts === {times}", polling=20)
+
+
 THREADS = "pyworkers-"
 
 
@@ -188,6 +193,7 @@ def test_when_the_tab_with_the_hub_is_closed_another_one_starts_it_anew(
     assert second.evaluate("py.exec('1 + 1')") == 2
     first.close()
     for page in (second, third):
+        wait_until_restarted(page)
         assert page.evaluate("py.run('math:sqrt', [16])") == 4
         assert page.evaluate("restarts") == 1
         assert sorted(page.evaluate("settled")) == ["HubLost"] * 3 + ["NoHandler"]
@@ -266,6 +272,7 @@ def test_nothing_is_left_when_the_last_tab_goes(context: BrowserContext, url: st
         "the connection was closed",
     ]
     assert first.evaluate("py.closed.then(({ name }) => name)") == "ConnectionClosed"
+    wait_until_restarted(second)
     assert second.evaluate("py.run('math:sqrt', [16])") == 4
     second.close()
     wait_until_held(watcher, THREADS, 0)
@@ -315,6 +322,7 @@ def test_a_frozen_tab_passes_the_hub_on(tabs: BrowserContext, url: str) -> None:
     first, second = tabs_of(tabs, url, 2)
     later(first, "py.run('forever')")
     set_frozen(first, True)
+    wait_until_restarted(second)
     assert second.evaluate("py.run('math:sqrt', [16])") == 4
     assert second.evaluate("restarts") == 1
     set_frozen(first, False)
