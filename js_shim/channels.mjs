@@ -134,6 +134,12 @@ export class Channels {
     return channel;
   }
 
+  /** The hub is gone: nobody wants the answers any more. */
+  lost() {
+    for (const controller of this.#answering.values()) controller.abort();
+    this.#answering.clear();
+  }
+
   /**
    * Acts on a message of the hub: "post", "request" or "withdraw".
    * @param {any} message

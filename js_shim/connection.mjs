@@ -1,34 +1,18 @@
 /**
- * JavaScript's way in: a hub on a thread of its own, and a conversation with it.
+ * JavaScript's way in: a conversation with a hub.
  *
- * Owns the promises of what was asked, and the hub's life. Knows nothing of workers beyond their
- * broker, which lives here because this thread never blocks. Every promise settles: with the
- * value, with the Python error, with the reason of an abort, or with the end of the hub.
+ * Owns what is said. Knows nothing of where the hub is, beyond the line that leads to it. The promises
+ * of what was asked stand in `asked.mjs`.
  */
 
 import { Arena, PAGE } from "./arena.mjs";
+import { Asked, PyworkersError, READY } from "./asked.mjs";
 import { load } from "./assets.mjs";
-import { Broker, serveBroker } from "./broker.mjs";
-import { Channels } from "./channels.mjs";
-import { lent, Names, returned } from "./lending.mjs";
-import { checked, EVENTS, PROTOCOL_VERSION } from "./protocol.mjs";
+import { Channel, Channels } from "./channels.mjs";
+import { lent, Names, refuseShared, returned } from "./lending.mjs";
+import { checked, EVENTS } from "./protocol.mjs";
 import { Doorbell } from "./ring.mjs";
-import { startThread } from "./thread.mjs";
 import { Twins } from "./twins.mjs";
-
-/** A Python exception, or the end of what should have answered. */
-export class PyworkersError extends Error {
-  /**
-   * @param {string} name of the Python exception's type
-   * @param {string} message
-   * @param {string} pythonTraceback "" where no Python code is to blame
-   */
-  constructor(name, message, pythonTraceback = "") {
-    super(message);
-    this.name = name;
-    this.pythonTraceback = pythonTraceback;
-  }
-}
 
 /**
  * @typedef {object} ConnectOptions
@@ -41,6 +25,8 @@ export class PyworkersError extends Error {
  * @property {boolean} [warmUp] wait until all workers of the pool behind `run` are ready
  * @property {(output: {stream: string, text: string, id?: number}) => void} [onOutput] gets what
  *   Python prints; by default the console does
+ * @property {(connection: Connection) => void} [onRestart] called when another hub takes the place of
+ *   one that other tabs had too, before anything else is sent to it
  */
 
 /**
@@ -71,13 +57,6 @@ export class PyworkersError extends Error {
  * @property {number} [delay] of task_retried: seconds that it waits before
  */
 
-/**
- * @typedef {object} Pending
- * @property {(value: any) => void} resolve
- * @property {(error: unknown) => void} reject
- * @property {RunOptions["onProgress"]} [onProgress]
- */
-
 /** @param {{stream: string, text: string}} output */
 function toConsole({ stream, text }) {
   console[stream === "stderr" ? "error" : "log"](text.replace(/\n$/, ""));
@@ -92,9 +71,6 @@ async function fetchModule(url) {
   if (!name) throw new TypeError(`modules: ${url} is not the URL of a .py file`);
   return [name, await (await load(url)).text()];
 }
-
-/** What takes longer than setTimeout can wait, nobody waits for. */
-const MAX_TIMER_SECONDS = 2_147_483;
 
 /** What a hub may say. */
 const FROM_HUB = Object.freeze([
@@ -115,18 +91,12 @@ const CHANNELLED = Object.freeze(["post", "request", "withdraw"]);
 
 /** A running hub. */
 export class Connection {
-  /** @type {Map<number, Pending>} */
-  #pending = new Map();
-  #lastId = 0;
+  #asked = new Asked();
   #channels = new Channels({
     post: (message, transfer = []) => {
       if (!this.#over) this.#post(message, "payload", transfer);
     },
-    ask: (message, options) =>
-      this.#ask(options, (id) => {
-        this.#post({ ...message, id }, "payload", options.transfer ?? []);
-        return `the hub did not answer ${message.name} on channel ${message.channel}`;
-      }),
+    ask: (message, options) => this.#request(message, options),
     error: (name, message) => new PyworkersError(name, message),
   });
   /** @type {Map<string, Set<(event: PoolEvent) => void>>} */
@@ -135,54 +105,95 @@ export class Connection {
   #over;
   /** @type {Arena | undefined} */
   #arena;
+  #withdraw = (/** @type {number} */ id) => this.port.postMessage({ kind: "cancel", id });
   #names = new Names();
-  #drop = (/** @type {number} */ id) => {
-    if (!this.#over) this.port.postMessage({ kind: "drop", id });
-  };
   /** Tells the hub of views of the arena that this page has dropped. */
-  #given = new FinalizationRegistry(this.#drop);
-  #twins = new Twins(this.#channels.get("pyworkers.twins"), this.#drop);
-  /** @type {(assets: import("./assets.mjs").Assets) => void} */
-  #loaded = () => {};
+  #given = new FinalizationRegistry((/** @type {number} */ id) => {
+    if (!this.#over) this.port.postMessage({ kind: "drop", id });
+  });
+  /** @type {(error: PyworkersError) => void} */
+  #close = () => {};
+  #twins;
 
   /**
-   * @param {import("./assets.mjs").Site} site
-   * @param {string} workerURL
+   * @param {import("./hub_thread.mjs").Line} line
    * @param {ConnectOptions} options
    */
-  constructor(site, workerURL, options) {
-    this.onOutput = options.onOutput ?? toConsole;
+  constructor(line, { onOutput = toConsole, onRestart = () => {} }) {
+    this.onOutput = onOutput;
+    this.onRestart = onRestart;
     /** How the hub's workers are reached, and why so; known once connected. */
     this.mode = "";
     this.reason = "";
-    const page = new MessageChannel();
-    const brokerage = new MessageChannel();
-    this.port = page.port1;
-    /** @type {Promise<import("./assets.mjs").Assets>} */
-    const assets = new Promise((resolve) => {
-      this.#loaded = resolve;
+    /** Whether pages of other tabs have the same hub. */
+    this.tabs = line.isCommon;
+    this.line = line;
+    line.onended = (reason, name) => this.#end(reason, name);
+    line.onrenewed = () => this.#renew();
+    /**
+     * The error that says why, once the connection is over.
+     * @type {Promise<PyworkersError>}
+     */
+    this.closed = new Promise((resolve) => {
+      this.#close = resolve;
     });
-    this.broker = new Broker(workerURL, () => assets);
-    serveBroker(brokerage.port1, this.broker);
-    this.hub = startThread(workerURL, "pyworkers hub", {
-      died: (reason) => this.#end(`the hub ended: ${reason}`),
-    });
-    this.port.onmessage = ({ data }) => this.#heard(data);
-    const ports = { page: page.port2, broker: brokerage.port2 };
-    const version = PROTOCOL_VERSION;
-    this.hub.post({ kind: "boot", version, role: "hub", site, ...ports }, Object.values(ports));
+    this.port = line.port;
+    this.#twins = this.#listen();
   }
 
   /**
+   * Hears the hub, as long as it is the one behind the line.
+   * @returns {Twins} of what is there
+   */
+  #listen() {
+    const { port } = this.line;
+    this.port = port;
+    const isThere = () => port === this.port && !this.#over;
+    port.onmessage = ({ data }) => {
+      if (isThere()) this.#heard(data);
+    };
+    const channel = new Channel("pyworkers.twins", {
+      post: () => {},
+      ask: async (message, options) => {
+        if (isThere()) return this.#request(message, options);
+        throw this.#over ?? lost();
+      },
+      error: (name, message) => new PyworkersError(name, message),
+    });
+    return new Twins(channel, (id) => {
+      if (isThere()) port.postMessage({ kind: "drop", id });
+    });
+  }
+
+  /** Begins anew with another hub, which knows nothing of what the last one had. */
+  #renew() {
+    const error = lost();
+    const asked = this.#asked.takeAll();
+    this.#twins.close(error);
+    this.#twins = this.#listen();
+    this.#channels.lost();
+    for (const [event, { size }] of this.#listeners) {
+      if (size > 0) this.port.postMessage({ kind: "subscribe", event });
+    }
+    for (const { reject } of asked) reject(error);
+    if (this.#asked.isAsked(READY)) return; // which it will be when there is another hub, too
+    try {
+      this.onRestart(this);
+    } catch (error) {
+      console.error(error); // of the listener
+    }
+  }
+
+  /**
+   * Waits until the hub is ready; one that is this page's own is told how first.
    * @param {ConnectOptions} options
    */
   async configure({ size, packages = [], modules = [], mode }) {
-    const sources = Object.fromEntries(await Promise.all(modules.map(fetchModule)));
-    const ready = this.#promise(0);
-    this.port.postMessage({ kind: "configure", size, packages, modules: sources, mode });
-    const { mode: chosen, reason, arena, bell } = await ready;
-    this.mode = chosen;
-    this.reason = reason;
+    if (!this.line.isCommon) {
+      const sources = Object.fromEntries(await Promise.all(modules.map(fetchModule)));
+      this.port.postMessage({ kind: "configure", size, packages, modules: sources, mode });
+    }
+    const { arena, bell } = await this.#asked.promise(READY);
     if (!arena) return;
     this.#arena = new Arena(arena, PAGE, false);
     this.#twins.share(this.#arena, new Doorbell(bell));
@@ -198,41 +209,21 @@ export class Connection {
    * @returns {Promise<any>} plain data; buffers as typed arrays
    */
   run(target, args = [], { priority, timeout, transfer = [], ...options } = {}) {
-    return this.#ask(options, (id) => {
+    return this.#asked.ask(options, this.#withdraw, (id) => {
       this.#post({ kind: "run", id, target, args, priority, timeout }, "args", transfer);
       return "";
     });
   }
 
   /**
-   * Sends what has an answer.
-   * @param {import("./channels.mjs").RequestOptions} options with the `timeout` that is watched here
-   * @param {(id: number) => string} send returns what to say when the time is over
-   * @returns {Promise<any>}
+   * @param {any} message on a channel
+   * @param {import("./channels.mjs").RequestOptions} options
    */
-  async #ask({ signal, onProgress, timeout }, send) {
-    signal?.throwIfAborted();
-    const id = ++this.#lastId;
-    const result = this.#promise(id, onProgress);
-    const withdraw = (/** @type {unknown} */ reason) => {
-      this.port.postMessage({ kind: "cancel", id });
-      this.#settle(id)?.reject(reason);
-    };
-    const aborted = () => withdraw(signal?.reason);
-    signal?.addEventListener("abort", aborted, { once: true });
-    let timer;
-    try {
-      const late = send(id);
-      if (typeof timeout === "number" && timeout < MAX_TIMER_SECONDS) {
-        const error = () => new PyworkersError("TimeoutError", `${late} within ${timeout} s`);
-        timer = setTimeout(() => withdraw(error()), timeout * 1000);
-      }
-      return await result;
-    } finally {
-      clearTimeout(timer);
-      signal?.removeEventListener("abort", aborted);
-      this.#pending.delete(id);
-    }
+  #request(message, options) {
+    return this.#asked.ask(options, this.#withdraw, (id) => {
+      this.#post({ ...message, id }, "payload", options.transfer ?? []);
+      return `the hub did not answer ${message.name} on channel ${message.channel}`;
+    });
   }
 
   /**
@@ -244,7 +235,8 @@ export class Connection {
    */
   #post(message, field, transfer) {
     const arena = this.#arena;
-    if (!(field in message) || !(arena || this.#twins.isUsed)) {
+    if (this.line.isCommon) refuseShared(message[field]);
+    if (!(field in message) || !(arena || Twins.isUsed)) {
       this.port.postMessage(message, transfer);
       return;
     }
@@ -325,8 +317,8 @@ export class Connection {
    * @returns {Promise<void>} when all are ready
    */
   async warmUp() {
-    const id = ++this.#lastId;
-    const result = this.#promise(id);
+    const id = this.#asked.newId();
+    const result = this.#asked.promise(id);
     this.port.postMessage({ kind: "warm", id });
     await result;
   }
@@ -380,63 +372,52 @@ export class Connection {
    * @returns {Promise<any>} the value of the last expression, where it is plain data
    */
   async exec(source, { filename = "<exec>", argv, onId } = {}) {
-    const id = ++this.#lastId;
+    const id = this.#asked.newId();
     onId?.(id);
-    const result = this.#promise(id);
+    const result = this.#asked.promise(id);
     try {
       this.port.postMessage({ kind: "exec", id, source, filename, argv });
       return await result;
     } finally {
-      this.#pending.delete(id);
+      this.#asked.take(id);
     }
   }
 
-  /** Ends the hub and its workers; what is pending is rejected. */
+  /**
+   * Gives the page of a tab its own conversation with this hub.
+   * @param {MessagePort} port
+   * @param {string} lock held as long as the page takes part
+   */
+  admit(port, lock) {
+    if (!this.#over) this.port.postMessage({ kind: "admit", port, lock }, [port]);
+  }
+
+  /** Ends the hub and its workers, unless other tabs have it too; what is pending is rejected. */
   close() {
     this.#end("the connection was closed");
-  }
-
-  /**
-   * @param {number} id
-   * @param {RunOptions["onProgress"]} [onProgress]
-   * @returns {Promise<any>}
-   * @throws {PyworkersError} the connection is closed
-   */
-  #promise(id, onProgress) {
-    if (this.#over) throw this.#over;
-    return new Promise((resolve, reject) => {
-      this.#pending.set(id, { resolve, reject, onProgress });
-    });
-  }
-
-  /**
-   * @param {number} id
-   * @returns {Pending | undefined} what waits for this id, which is then forgotten
-   */
-  #settle(id) {
-    const pending = this.#pending.get(id);
-    this.#pending.delete(id);
-    return pending;
   }
 
   /** @param {any} data */
   #heard(data) {
     const message = checked(data, FROM_HUB);
     if (message.kind === "output") this.onOutput(message);
-    else if (message.kind === "progress") this.#pending.get(message.id)?.onProgress?.(message);
+    else if (message.kind === "progress") this.#asked.progress(message);
     else if (CHANNELLED.includes(message.kind)) {
       const payload = this.#returned(message.payload, message);
       this.#channels.heard({ ...message, payload });
     } else if (message.kind === "event") this.#happened(message.event);
-    else if (message.kind === "assets") this.#loaded(message.assets);
-    else if (message.kind === "ready") this.#settle(0)?.resolve(message);
-    else if (message.kind === "result") {
+    else if (message.kind === "assets") this.line.loaded(message.assets);
+    else if (message.kind === "ready") {
+      this.mode = message.mode;
+      this.reason = message.reason;
+      this.#asked.take(READY)?.resolve(message);
+    } else if (message.kind === "result") {
       const { id, value } = message;
-      this.#settle(id)?.resolve(this.#returned(value, message));
+      this.#asked.take(id)?.resolve(this.#returned(value, message));
     } else {
       const { id, name, message: text, pythonTraceback } = message;
       const error = new PyworkersError(name, text, pythonTraceback);
-      const pending = this.#settle(id);
+      const pending = this.#asked.take(id);
       if (pending) pending.reject(error);
       else if (id === 0) console.error(error); // of a message that has no answer
     }
@@ -452,18 +433,27 @@ export class Connection {
     return returned(value, beside, this.#names, this.#twins, given);
   }
 
-  /** @param {string} reason */
-  #end(reason) {
+  /**
+   * @param {string} reason
+   * @param {string} [name] of the error, for who waits for the start
+   */
+  #end(reason, name = "ConnectionClosed") {
     if (this.#over) return;
-    this.#over = new PyworkersError("ConnectionClosed", reason);
-    this.#twins.close();
-    this.hub.close();
-    this.broker.close();
-    this.port.close();
-    for (const { reject } of this.#pending.values()) reject(this.#over);
-    this.#pending.clear();
+    const over = new PyworkersError("ConnectionClosed", reason);
+    this.#over = over;
+    this.#twins.close(over);
+    this.line.close();
+    this.#asked.take(READY)?.reject(new PyworkersError(name, reason));
+    for (const { reject } of this.#asked.close(over)) reject(over);
+    this.#close(over);
   }
 }
+
+const lost = () =>
+  new PyworkersError(
+    "HubLost",
+    "the tab that had the hub is gone: another one starts, without what was defined there",
+  );
 
 /**
  * Reads where a built site keeps its parts.
@@ -481,13 +471,12 @@ export function siteFrom({ indexURL, lockURL, archiveURL, snapshotURL }, base) {
 }
 
 /**
- * Starts a hub and waits until it is ready.
- * @param {import("./assets.mjs").Site} site
- * @param {string} workerURL
+ * Connects with a hub and waits until it is ready.
+ * @param {import("./hub_thread.mjs").Line} line
  * @param {ConnectOptions} options
  */
-export async function open(site, workerURL, options) {
-  const connection = new Connection(site, workerURL, options);
+export async function open(line, options) {
+  const connection = new Connection(line, options);
   try {
     await connection.configure(options);
     if (options.warmUp) await connection.warmUp();

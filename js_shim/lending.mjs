@@ -207,6 +207,30 @@ export function lent(value, arena, names, twins, copies) {
 }
 
 /**
+ * In a page whose hub other tabs have too: memory cannot be shared with it, and what is sent all the
+ * same would never arrive.
+ * @param {any} value
+ * @param {Set<any>} [seen]
+ * @throws {TypeError} there is shared memory in it, or a WebAssembly module
+ */
+export function refuseShared(value, seen = new Set()) {
+  if (typeof value !== "object" || value === null || seen.has(value)) return;
+  seen.add(value);
+  const held = ArrayBuffer.isView(value) ? value.buffer : value;
+  const isShared = globalThis.SharedArrayBuffer && held instanceof SharedArrayBuffer;
+  if (isShared || held instanceof WebAssembly.Module) {
+    const kind = Object.prototype.toString.call(held).slice("[object ".length, -1);
+    throw new TypeError(
+      `a ${kind} cannot be sent to a hub that other tabs have too: send a copy of what is in it`,
+    );
+  }
+  if (ArrayBuffer.isView(value) || value instanceof ArrayBuffer) return;
+  const isCollection = value instanceof Map || value instanceof Set;
+  const items = isCollection ? [...value.entries()] : Object.values(value);
+  for (const item of items) refuseShared(item, seen);
+}
+
+/**
  * In a hub: finds the views of shared memory, and the twins.
  * @param {any} value
  * @param {Beside} beside

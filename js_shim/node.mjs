@@ -8,8 +8,10 @@ import fs from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { open, siteFrom } from "./connection.mjs";
+import { HubThread } from "./hub_thread.mjs";
 
-export { Connection, PyworkersError } from "./connection.mjs";
+export { PyworkersError } from "./asked.mjs";
+export { Connection } from "./connection.mjs";
 
 /**
  * @param {import("./connection.mjs").ConnectOptions} options
@@ -20,7 +22,7 @@ async function start(options, host) {
   const config = JSON.parse(fs.readFileSync(base, "utf8"));
   const workerURL = new URL("./worker.mjs", import.meta.url).href;
   const site = siteFrom(config, base.href);
-  return open(host ? { ...site, host } : site, workerURL, options);
+  return open(new HubThread(host ? { ...site, host } : site, workerURL), options);
 }
 
 /**

@@ -109,6 +109,14 @@ export const MESSAGES = Object.freeze({
   progress: { id: "id", done: "number", total: "number?", message: "string" },
   output: { id: "id?", stream: "string", text: "string" },
   event: { event: "object" },
+  // page to page, by way of the introducer
+  join: { lock: "string", port: "object" },
+  ended: { name: "string", message: "string" },
+  welcome: { lock: "string" },
+  keep: {},
+  company: { tabs: "count" },
+  lost: {},
+  admit: { lock: "string", port: "object" },
   // hub to broker
   spawn: {
     peer: "id",

@@ -20,6 +20,7 @@ const SLICE_MS = 1_000;
  * @property {() => Promise<void>} refresh
  * @property {(active: () => boolean, tell: () => void) => void} follow calls after each change, as
  *   long as that is active
+ * @property {AbortSignal} over aborted when nothing is to be followed any more, for its reason
  */
 
 /** @type {Readonly<Record<string, (words: any) => any[]>>} */
@@ -125,8 +126,10 @@ export class Remote {
    * @param {number} id
    * @param {string} kind
    * @param {any[]} state number of changes, and values
+   * @param {AbortSignal} over
    */
-  constructor(channel, id, kind, state) {
+  constructor(channel, id, kind, state, over) {
+    this.over = over;
     this.channel = channel;
     this.id = id;
     this.kind = kind;

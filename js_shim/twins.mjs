@@ -199,17 +199,22 @@ export class SharedFlag extends Twin {
     return this.core.values()[0] === 1;
   }
 
-  /** @returns {Promise<void>} when it is set */
-  wait() {
-    return new Promise((resolve) => {
-      const look = () => {
-        if (!this.isSet()) return;
-        end();
-        resolve();
-      };
-      const end = this.follow(look);
-      look();
-    });
+  /** @returns {Promise<void>} when it is set; rejected if its hub ends before */
+  async wait() {
+    const { over } = this.core;
+    over.throwIfAborted();
+    const settled = new AbortController();
+    try {
+      await new Promise((resolve, reject) => {
+        const { signal } = settled;
+        over.addEventListener("abort", () => reject(over.reason), { signal });
+        const look = () => this.isSet() && resolve(undefined);
+        signal.addEventListener("abort", this.follow(look));
+        look();
+      });
+    } finally {
+      settled.abort();
+    }
   }
 }
 
@@ -234,7 +239,7 @@ const KINDS = Object.freeze({
 /** The twins of one connection. */
 export class Twins {
   /** Whether there ever was one: nobody need look for them before. */
-  isUsed = false;
+  static isUsed = false;
   /** @type {((kind: string, id: number) => import("./twin_cores.mjs").Core) | undefined} */
   #words;
   /** @type {Map<number, WeakRef<Twin>>} */
@@ -273,9 +278,9 @@ export class Twins {
     };
   }
 
-  /** Follows nothing any more. */
-  close() {
-    this.#over.abort();
+  /** Follows nothing any more. @param {Error} reason */
+  close(reason) {
+    this.#over.abort(reason);
   }
 
   /**
@@ -283,14 +288,15 @@ export class Twins {
    * @returns {Twin} the one there is, or a new one
    */
   of({ id, kind, state }) {
-    this.isUsed = true;
+    Twins.isUsed = true;
     const known = this.#known.get(id)?.deref();
     if (known) {
       this.#drop(id); // it was given twice, and there is one
       return known;
     }
     const [Type, words] = /** @type {[any, string]} */ (KINDS[kind]);
-    const remote = this.#words ? undefined : new Remote(this.#channel, id, words, state);
+    const { signal } = this.#over;
+    const remote = this.#words ? undefined : new Remote(this.#channel, id, words, state, signal);
     const twin = new Type(remote ?? this.#words?.(words, id));
     ids.set(twin, id);
     this.#known.set(id, new WeakRef(twin));
@@ -301,8 +307,15 @@ export class Twins {
   /**
    * @param {any} value
    * @returns {number | undefined} by which Python knows it; undefined if it is no twin
+   * @throws {TypeError} it is the twin of something in another hub
    */
   idOf(value) {
-    return ids.get(value);
+    const id = ids.get(value);
+    if (id !== undefined && this.#known.get(id)?.deref() !== value) {
+      throw new TypeError(
+        `this ${value.constructor.name} belongs to another hub, or one that is gone`,
+      );
+    }
+    return id;
   }
 }

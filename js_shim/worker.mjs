@@ -10,12 +10,12 @@ import { fetchAssets, inNode } from "./assets.mjs";
 import { boot, Stopwatch } from "./boot.mjs";
 import { Broker, RemoteBroker, serveBroker } from "./broker.mjs";
 import { Cells } from "./cells.mjs";
+import { converse, FROM_KEEPER, FROM_TAB } from "./conversation.mjs";
 import { makeFork } from "./fork.mjs";
 import { shim } from "./hub.mjs";
 import { Keeper, runMaker } from "./keeper.mjs";
-import { named, received } from "./lending.mjs";
 import { PortLink } from "./port_link.mjs";
-import { checked, PROTOCOL_VERSION } from "./protocol.mjs";
+import { PROTOCOL_VERSION } from "./protocol.mjs";
 import { bury, Doorbell } from "./ring.mjs";
 import { RingLink } from "./ring_link.mjs";
 import { primitive } from "./sync.mjs";
@@ -141,23 +141,6 @@ function openLink(heap, peer, channel) {
   return link;
 }
 
-/** What a page may say. */
-const FROM_PAGE = Object.freeze([
-  "configure",
-  "run",
-  "exec",
-  "warm",
-  "cancel",
-  "drop",
-  "subscribe",
-  "unsubscribe",
-  "post",
-  "request",
-  "answer",
-  "refuse",
-  "report",
-]);
-
 /**
  * @param {any} init
  * @param {(reason: string) => void} fatal
@@ -183,42 +166,19 @@ async function runHub({ site, page, broker }, fatal) {
     const measured = { phases: stopwatch.phases, files: assets.files };
     const offered = { ...shim, broker: new RemoteBroker(broker), measured };
     pyodide.registerJsModule("_pyworkers_shim", offered);
-    /** @type {RingLink | undefined} where memory is shared with the page */
-    let link;
-    const reply = (
-      /** @type {number} */ id,
-      /** @type {any} */ value,
-      /** @type {any[]} */ transfer = [],
-    ) => {
-      page.postMessage({ kind: "result", id, value, ...named(value, link?.memories) }, transfer);
+    const { converse: open } = pyodide.pyimport("pyworkers._page");
+    const isFatal = (/** @type {unknown} */ error) => {
+      if (!isDead(pyodide)) return false;
+      fatal(describe(error));
+      return true;
     };
-    const toPage = {
-      /** @param {any} message @param {any[]} [transfer] */
-      postMessage(message, transfer = []) {
-        const beside = "payload" in message ? named(message.payload, link?.memories) : {};
-        page.postMessage({ ...message, ...beside }, transfer);
-      },
-    };
-    const { run, serve } = pyodide.pyimport("pyworkers._page").converse(toPage, reply);
+    converse(page, FROM_KEEPER, open, isFatal, ({ port, lock }, keeper) => {
+      const tab = converse(port, FROM_TAB, keeper.admit, isFatal, () => {});
+      navigator.locks.request(lock, () => {
+        if (!isDead(pyodide)) tab.end();
+      });
+    });
     stopwatch.lap("import");
-    page.onmessage = (/** @type {MessageEvent} */ { data }) => {
-      try {
-        const message = checked(data, FROM_PAGE);
-        if (message.kind === "configure") link = serve(message);
-        else if ("payload" in message) {
-          serve({ ...message, payload: received(message.payload, message, link?.arena) });
-        } else if (message.kind !== "run") serve(message);
-        else {
-          const { id, target, args, priority, timeout } = message;
-          run(id, target, received(args, message, link?.arena), priority, timeout);
-        }
-      } catch (error) {
-        if (isDead(pyodide)) return fatal(describe(error));
-        const { name, message } = /** @type {Error} */ (error);
-        const id = Number.isInteger(data?.id) && data.id >= 0 ? data.id : 0;
-        page.postMessage({ kind: "error", id, name, message, pythonTraceback: "" });
-      }
-    };
   } catch (error) {
     fatal(describe(error));
   }

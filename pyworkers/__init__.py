@@ -8,7 +8,8 @@ The layers, each of which imports only from those below it::
     _engine, _iterators, _groups                   what makes it go
     _crew, _outcomes                               its workers, and what becomes of futures
     _stops                                         how tasks end early
-    _ledger, _peers, _pool_messages, _page_messages  what it writes down and says
+    _ledger, _peers, _pool_messages, _page_messages,
+    _source                                        what it writes down, says and runs
     _fork                                          the memory that workers may start from
     _functions, _hub, _worker, _worker_messages,
     _output                                        what they stand on

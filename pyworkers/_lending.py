@@ -13,6 +13,7 @@ from pyworkers import _codec, _js, _store
 from pyworkers._arena import SharedArena, is_beside
 from pyworkers._shared_array import SIZES, SharedArray, attach
 from pyworkers._store import ArenaStore, Block
+from pyworkers.errors import ModeError
 
 _PAGE: Final = 0x3FFFFFFE
 """The owner of what a page has copied into the arena, as in ``js_shim/arena.mjs``."""
@@ -97,6 +98,21 @@ class PageTwins:
         value, times = self._given.pop(id)
         if times > 1:
             self._given[id] = value, times - 1
+
+
+class TabTwins(PageTwins):
+    """The same of a tab that has its hub in common with others, and so no memory with it."""
+
+    def view(self, value: Any) -> Any:
+        if isinstance(value, SharedArray) or (
+            isinstance(value, Twinned) and not value.twin()[1]  # its state is in shared memory
+        ):
+            raise ModeError(
+                f"a {type(value).__name__} cannot be given to a page that has its hub in common "
+                "with other tabs, as no memory can be shared among them: send what is in it, or "
+                "connect without `tabs`"
+            )
+        return super().view(value)
 
 
 class PageMemory(PageTwins):

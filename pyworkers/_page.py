@@ -1,24 +1,24 @@
 """A hub's conversation with its page: run functions, execute source, stream output.
 
-Owns the pool behind ``run`` and the namespace of ``exec``. Knows nothing of the DOM. The messages
+Owns the pool behind ``run`` and the namespaces of ``exec``. Knows nothing of the DOM. The messages
 are those of ``_protocol.MESSAGES``, checked by the shim before they come here; what a page sends
 is plain data and is never unpickled.
+
+Where tabs share a hub, the page that keeps it has one conversation, by which it says how the pool
+is made and who takes part, and each tab has another: with a namespace, channels and output of its
+own, and the same pool. What a tab has begun ends with it.
 """
 
-import ast
 import asyncio
-import builtins
-import contextvars
+import gc
 import importlib
-import inspect
 import io
-import linecache
 import sys
 import traceback
 from collections.abc import Callable
 from concurrent.futures import CancelledError
+from contextvars import ContextVar, copy_context
 from pathlib import Path
-from types import CodeType
 from typing import Any, Final
 
 from pyworkers import _js, _page_messages
@@ -27,15 +27,19 @@ from pyworkers._env import capabilities, set_default_mode
 from pyworkers._events import Event, EventKind
 from pyworkers._futures import Future
 from pyworkers._hub import hub_for
-from pyworkers._lending import PageMemory, PageTwins
+from pyworkers._lending import PageMemory, PageTwins, TabTwins
 from pyworkers._page_messages import PageMessages
 from pyworkers._policies import DEFAULT_PRIORITY
 from pyworkers._pool import WorkerPool
+from pyworkers._source import run_source
 from pyworkers._store import ArenaStore
 
 _MODULES: Final = Path("/home/pyodide/.pyworkers-page")
 
-_exec_id: contextvars.ContextVar[int | None] = contextvars.ContextVar("exec_id", default=None)
+_Source = tuple["Page", int]
+
+_source: Final[ContextVar[_Source | None]] = ContextVar("source", default=None)
+"""Whose source runs, and its id."""
 
 
 def call_named(target: str, *args: Any) -> Any:
@@ -53,34 +57,62 @@ def _field(message: Any, name: str, default: Any) -> Any:
     return default if value is None else value
 
 
+class _Common:
+    """What all conversations of a hub have in common.
+
+    Attributes:
+        pages: those that hear what is printed by nobody's source.
+        streams: where it is printed.
+        ready: what each is told first, once the hub knows it.
+    """
+
+    def __init__(self) -> None:
+        self.pages: set[Page] = set()
+        self.streams = _Stream(self, "stdout"), _Stream(self, "stderr")
+        self.pool_options: dict[str, Any] = {}
+        self.ready: dict[str, str] = {}
+        self._pool: WorkerPool | None = None
+
+    def pool(self) -> WorkerPool:
+        """Returns the pool behind ``run``, made at the first call."""
+        if self._pool is None:
+            self._pool = WorkerPool(**self.pool_options)
+        return self._pool
+
+
 class _Stream(io.TextIOBase):
     """A standard stream whose text goes to the page with the id of the ``exec`` that printed."""
 
-    def __init__(self, port: Any, name: str) -> None:
-        self._port = port
+    def __init__(self, common: _Common, name: str) -> None:
+        self._common = common
         self._name = name
-        self._lines: dict[int | None, str] = {}
+        self._lines: dict[_Source | None, str] = {}
 
     def writable(self) -> bool:
         return True
 
     def write(self, text: str) -> int:
-        id = _exec_id.get()
-        line = self._lines.pop(id, "") + text
+        source = _source.get()
+        line = self._lines.pop(source, "") + text
         if "\n" in text or "\r" in text:
-            self._post(id, line)
+            self._post(source, line)
         else:
-            self._lines[id] = line  # until the line, or the source, is at its end
+            self._lines[source] = line  # until the line, or the source, is at its end
         return len(text)
 
     def flush(self) -> None:
-        id = _exec_id.get()
-        self._post(id, self._lines.pop(id, ""))
+        source = _source.get()
+        self._post(source, self._lines.pop(source, ""))
 
-    def _post(self, id: int | None, text: str) -> None:
-        if text:
-            fields = {} if id is None else {"id": id}
-            _js.post(self._port, "output", stream=self._name, text=text, **fields)
+    def _post(self, source: _Source | None, text: str) -> None:
+        if not text:
+            return
+        if source is not None:
+            page, id = source
+            page.printed(self._name, text, id=id)
+            return
+        for page in self._common.pages:
+            page.printed(self._name, text)
 
 
 class Page:
@@ -89,25 +121,28 @@ class Page:
     Args:
         port: posts to the page.
         reply: posts a result there: its id, its value and the buffers to be transferred.
-        streams: what is printed goes there.
+        common: what it has in common with other conversations.
+        namespace: in which its sources run.
+        memory: what it sees of shared memory, and by twins.
     """
 
     def __init__(
-        self, port: Any, reply: Callable[..., object], streams: tuple[_Stream, ...]
+        self,
+        port: Any,
+        reply: Callable[..., object],
+        common: _Common,
+        namespace: dict[str, Any],
+        memory: PageTwins,
     ) -> None:
         self._port = port
-        self._streams = streams
         self._reply = reply
-        self._pool_options: dict[str, Any] = {}
-        self._pool: WorkerPool | None = None
-        self._memory = PageTwins()
+        self._common = common
+        self._main = namespace
+        self._memory = memory
         self._futures: dict[int, Future[Any]] = {}
         self._background: set[asyncio.Task[None]] = set()
         self._subscriptions: dict[EventKind, Callable[[], None]] = {}
-        self._main = sys.modules["__main__"].__dict__
-        self._messages = _page_messages.current = PageMessages(
-            port, reply, _described, self._view, self._shared
-        )
+        self._messages = PageMessages(port, reply, _described, self._view, self._shared)
         self._handlers: dict[str, Callable[[Any], Any]] = {
             "drop": self._drop,
             "configure": self._configure,
@@ -118,6 +153,20 @@ class Page:
             "unsubscribe": self._unsubscribe,
             **dict.fromkeys(("post", "request", "answer", "refuse", "report"), self._heard),
         }
+
+    def admit(self, port: Any, reply: Callable[..., object]) -> "Tab":
+        """Begins the conversation with a tab that shares this hub; arguments as above."""
+        if self in self._common.pages:
+            self._common.pages.remove(self)
+            _page_messages.current = None
+        tab = Tab(port, reply, self._common, {"__name__": "__main__"}, TabTwins())
+        self._common.pages.add(tab)
+        _js.post(port, "ready", **self._common.ready)
+        return tab
+
+    def printed(self, stream: str, text: str, **fields: int) -> None:
+        """Tells the page what was printed."""
+        _js.post(self._port, "output", stream=stream, text=text, **fields)
 
     def serve(self, message: Any) -> Any:
         """Acts on a message; what goes wrong is answered.
@@ -140,20 +189,22 @@ class Page:
             sys.path.insert(0, str(_MODULES))
             importlib.invalidate_caches()
         mode = set_default_mode(_field(message, "mode", None))
-        self._pool_options = {
+        common = self._common
+        common.pool_options = {
             "max_workers": _field(message, "size", None),
             "packages": message.packages.to_py(),
             "modules": list(sources),
         }
         reason = capabilities().reason if mode == capabilities().mode else "it was asked for"
+        common.ready = {"mode": mode, "reason": reason}
         store = hub_for(mode).store
         if isinstance(store, ArenaStore) and isinstance(store.arena, SharedArena):
             self._memory = PageMemory(mode, store, store.arena)
             link = store.arena.link
             shared = {"arena": link.arena.memory, "bell": link.hub}
-            _js.post(self._port, "ready", mode=mode, reason=reason, **shared)
+            _js.post(self._port, "ready", **common.ready, **shared)
             return link
-        _js.post(self._port, "ready", mode=mode, reason=reason)
+        _js.post(self._port, "ready", **common.ready)
         return None
 
     def _drop(self, message: Any) -> None:
@@ -181,20 +232,15 @@ class Page:
         future.add_done_callback(lambda done: self._finished(id, done))
         future.is_done_soon()
 
-    def _own_pool(self) -> WorkerPool:
-        if self._pool is None:
-            self._pool = WorkerPool(**self._pool_options)
-        return self._pool
-
     def _warm(self, message: Any) -> None:
         id = message.id
-        future = self._futures[id] = self._own_pool().warm_up()
+        future = self._futures[id] = self._common.pool().warm_up()
         future.add_done_callback(lambda done: self._finished(id, done))
 
     def _submit(
         self, target: str, args: list[Any], priority: int | str | None, timeout: float | None
     ) -> Future[Any]:
-        pool = self._own_pool()
+        pool = self._common.pool()
         if priority is None:
             priority = DEFAULT_PRIORITY
         module, _, name = target.rpartition(":")
@@ -230,7 +276,7 @@ class Page:
     def _subscribe(self, message: Any) -> None:
         kind = message.event
         if kind not in self._subscriptions:
-            self._subscriptions[kind] = self._own_pool().on(kind, self._happened)
+            self._subscriptions[kind] = self._common.pool().on(kind, self._happened)
 
     def _unsubscribe(self, message: Any) -> None:
         end = self._subscriptions.pop(message.event, None)
@@ -252,7 +298,7 @@ class Page:
 
     async def _execute(self, message: Any) -> None:
         id = message.id
-        _exec_id.set(id)
+        _source.set((self, id))
         try:
             argv = _field(message, "argv", None)
             if argv is not None:
@@ -266,7 +312,7 @@ class Page:
             self._answer(id, value)
 
     def _flush(self) -> None:
-        for stream in self._streams:
+        for stream in self._common.streams:
             stream.flush()
 
     def _answer(self, id: int, value: Any) -> None:
@@ -277,6 +323,32 @@ class Page:
 
     def _fail(self, id: int, error: BaseException) -> None:
         _js.post(self._port, "error", id=id, **_described(error))
+
+
+class Tab(Page):
+    """The conversation with one of the tabs that share a hub."""
+
+    def serve(self, message: Any) -> Any:
+        return copy_context().run(self._serve, message)
+
+    def _serve(self, message: Any) -> Any:
+        _page_messages.here.set(self._messages)
+        return super().serve(message)
+
+    def leave(self) -> None:
+        """The tab is gone: ends what it has begun."""
+        self._common.pages.discard(self)
+        for future in [*self._futures.values()]:
+            future.cancel(running=True)
+        for running in self._background:
+            running.cancel()
+        for end in self._subscriptions.values():
+            end()
+        self._subscriptions.clear()
+        self._messages.gone()
+        self._main = {}
+        ended = asyncio.gather(*self._background, return_exceptions=True)
+        ended.add_done_callback(lambda _: gc.collect())  # pools that nobody has any more end then
 
 
 def _described(error: BaseException) -> dict[str, str]:
@@ -296,46 +368,11 @@ def _without_our_frames(error: BaseException) -> BaseException:
     return error.with_traceback(trace)
 
 
-async def run_source(source: str, filename: str, namespace: dict[str, Any]) -> Any:
-    """Runs source with top-level await.
-
-    Returns:
-        The value of its last statement, if that is an expression that can be shown to a page;
-        else None.
-    """
-    tree = ast.parse(source, filename)
-    last: CodeType | None = None
-    if tree.body and isinstance(tree.body[-1], ast.Expr):
-        shown = tree.body[-1].value
-        del tree.body[-1]
-        last = _compile(ast.Expression(shown), filename, "eval")
-    linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
-    code = _compile(tree, filename, "exec")
-    namespace["__builtins__"] = builtins
-    await _evaluate(code, namespace)
-    return await _evaluate(last, namespace) if last is not None else None
-
-
-def _compile(tree: ast.Module | ast.Expression, filename: str, mode: str) -> CodeType:
-    code: CodeType = compile(
-        tree,
-        filename,
-        mode,
-        flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT,
-        dont_inherit=True,
-    )
-    return code
-
-
-async def _evaluate(code: CodeType, namespace: dict[str, Any]) -> Any:
-    value = eval(code, namespace)
-    if code.co_flags & inspect.CO_COROUTINE:
-        value = await value
-    return value
-
-
 def converse(port: Any, reply: Callable[..., object]) -> Page:
     """Starts the conversation; called by ``worker.mjs``, which gives the messages to the result."""
-    streams = _Stream(port, "stdout"), _Stream(port, "stderr")
-    sys.stdout, sys.stderr = streams
-    return Page(port, reply, streams)
+    common = _Common()
+    sys.stdout, sys.stderr = common.streams
+    page = Page(port, reply, common, sys.modules["__main__"].__dict__, PageTwins())
+    common.pages.add(page)
+    _page_messages.current = page._messages
+    return page

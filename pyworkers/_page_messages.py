@@ -8,8 +8,9 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager, nullcontext
+from contextvars import ContextVar
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from pyworkers import _js
 from pyworkers._messages import DirectChannel, Messenger
@@ -28,7 +29,10 @@ _KINDS = {
 """What a page says, by the kind of its message."""
 
 current: "PageMessages | None" = None
-"""The conversation with who holds the connection to this interpreter."""
+"""The conversation with who holds the connection to this interpreter; None if several do."""
+
+here: Final[ContextVar["PageMessages | None"]] = ContextVar("here", default=None)
+"""The conversation with the tab whose code runs, where tabs share this interpreter."""
 
 
 class PageMessages:
@@ -62,6 +66,12 @@ class PageMessages:
         self._view = view
         self._shared = shared
         self._running: set[asyncio.Task[Any]] = set()
+        self._gone = False
+
+    def gone(self) -> None:
+        """The page is gone: fails what it was to answer, and drops what was for it."""
+        self._gone = True
+        self.messenger.lost(PARTNER, PageError("ConnectionClosed", "the page is gone", ""))
 
     def channel(self, name: str) -> DirectChannel:
         """Returns the channel of a name, made at the first call."""
@@ -121,6 +131,8 @@ class PageMessages:
             fields = {"channel": value[0], "name": value[1], "payload": value[2], "time": number}
             if kind is Kind.REQUEST:
                 fields["id"] = id
+                if self._gone:
+                    asyncio.get_running_loop().call_soon(self.gone)
             _js.post(self._port, kind.name.lower(), **fields)
 
     def flush(self) -> None:

@@ -143,6 +143,13 @@ MESSAGES: Final[dict[str, dict[str, str]]] = {
     "progress": {"id": "id", "done": "number", "total": "number?", "message": "string"},
     "output": {"id": "id?", "stream": "string", "text": "string"},
     "event": {"event": "object"},
+    "join": {"lock": "string", "port": "object"},
+    "ended": {"name": "string", "message": "string"},
+    "welcome": {"lock": "string"},
+    "keep": {},
+    "company": {"tabs": "count"},
+    "lost": {},
+    "admit": {"lock": "string", "port": "object"},
     "spawn": {
         "peer": "id",
         "name": "string",

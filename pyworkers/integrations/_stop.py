@@ -15,7 +15,8 @@ from typing import Any, Final
 
 from pyworkers import _js
 
-_BUTTON: Final = "[data-command='notebook:interrupt-kernel']"
+_COMMAND: Final = "notebook:interrupt-kernel"
+"""What the button of the toolbar, the entry of the kernel's menu and the keys ``I I`` execute."""
 
 
 class Stop:
@@ -69,15 +70,26 @@ class Stop:
         return f"<button type='button' onclick='{self._send()}'>Stop</button>"
 
     def hook(self) -> str:
-        """Returns HTML by which the stop button of the notebook that shows it stops cells too."""
+        """Returns HTML by which the stop button of the notebook that shows it stops cells too.
+
+        Where the site lets scripts reach the application, whatever executes that command does.
+        """
         mark = f"{self._name}-hook"
         script = (
-            'document.addEventListener("click", (event) => {'
-            f"const notebook = document.getElementById({json.dumps(mark)})"
+            "{"
+            f"const command = {json.dumps(_COMMAND)};"
+            f"const notebook = () => document.getElementById({json.dumps(mark)})"
             '?.closest(".jp-NotebookPanel");'
-            f"const button = event.target.closest?.({json.dumps(_BUTTON)});"
-            f"if (button && notebook?.contains(button)) {{ {self._send()} }}"
+            f"const send = () => {{ {self._send()} }};"
+            "const app = globalThis.jupyterapp;"
+            "if (app) app.commands.commandExecuted.connect((_, { id }) => {"
+            "if (id === command && notebook()?.id === app.shell.currentWidget?.id) send();"
+            "});"
+            'else document.addEventListener("click", ({ target }) => {'
+            'const button = target.closest?.("[data-command]");'
+            "if (button?.dataset.command === command && notebook()?.contains(button)) send();"
             "}, true);"
+            "}"
         )
         return f"<span id='{mark}'></span><script>{script}</script>"
 

@@ -112,7 +112,7 @@ def fresh_hub(request: pytest.FixtureRequest, site: Path) -> Iterator[PageHub | 
 
 
 AS_CELL = """
-from pyworkers._page import run_source
+from pyworkers._source import run_source
 await run_source(source, filename, sys.modules["__main__"].__dict__)
 """
 

@@ -449,10 +449,11 @@ await pool.submit(len, "")
 await settled(pool)
 """
     )
-    assert hub.page.evaluate("py.broker.forks.size") == 1
+    assert hub.page.evaluate("py.line.broker.forks.size") == 1
     hub.run("pool.shutdown()")
     hub.page.evaluate(
         """async () => {
-            while (py.broker.forks.size) await new Promise((resolve) => setTimeout(resolve, 20));
+            const { forks } = py.line.broker;
+            while (forks.size) await new Promise((resolve) => setTimeout(resolve, 20));
         }"""
     )

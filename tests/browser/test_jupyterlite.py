@@ -225,10 +225,12 @@ ready = mine.submit(abs, -1).result()
     ],
 )
 def test_the_stop_button_interrupts_a_cell(lite: Lite, wait: str) -> None:
-    """X-01 X-02: and with it the task that the cell waits for."""
+    """X-01 X-02: and with it the task that the cell waits for. Most sites have no `jupyterapp`."""
     if lite.mode == "transfer" and "while" in wait:
         pytest.skip("a thread that computes hears nothing where no memory is shared")
     notebook = lite.notebooks["magics"]
+    notebook.page.evaluate("() => { delete window.jupyterapp; }")
+    notebook.run("%reload_ext pyworkers")
     assert text_of(notebook.run(FOREVER)) == []
     notebook.start(f"print('begun')\n{wait}")
     notebook.shows("begun")
@@ -237,6 +239,21 @@ def test_the_stop_button_interrupts_a_cell(lite: Lite, wait: str) -> None:
     assert begun == "begun\n"
     assert "KeyboardInterrupt" in error
     assert text_of(notebook.run("mine.submit(abs, -7).result()")) == ["7"]
+
+
+@pytest.mark.parametrize("command", ["kernelmenu:interrupt", "notebook:interrupt-kernel"])
+def test_what_interrupts_a_kernel_interrupts_a_cell(lite: Lite, command: str) -> None:
+    """X-01 X-02: the menu's command and that of the keys, where scripts reach the application."""
+    notebook, other = lite.notebooks["magics"], lite.notebooks["pool"]
+    notebook.page.evaluate("() => { window.jupyterapp = app; }")
+    notebook.run("%reload_ext pyworkers")
+    assert text_of(notebook.run(FOREVER)) == []
+    notebook.start("print('begun')\nmine.submit(forever).result()")
+    notebook.shows("begun")
+    notebook.page.evaluate("(command) => { app.commands.execute(command); }", command)
+    assert "KeyboardInterrupt" in text_of(notebook.finish()[-1])[1]
+    assert text_of(notebook.run("mine.submit(abs, -7).result()")) == ["7"]
+    assert text_of(other.run("pool.submit(abs, -8).result()")) == ["8"]
 
 
 def test_the_button_of_a_bar_cancels_a_cell_that_awaits(lite: Lite) -> None:

@@ -1,4 +1,4 @@
-"""What tabs go through: frozen, reloaded, left and come back to, and several at once."""
+"""What tabs go through: hidden, frozen, reloaded, left and come back to, and several at once."""
 
 import shutil
 from collections.abc import Iterator
@@ -9,8 +9,9 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright
 
 from bench.browsers import FLAGS
+from tests.windows import hide, set_frozen, window
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(60)
 
 DEFINE = """
 import asyncio, os, time
@@ -114,13 +115,81 @@ def wait_for_threads(page: Page, expected: int) -> None:
     assert threads(page) == expected
 
 
-def test_a_frozen_tab_goes_on_where_it_was(caching_chromium: Browser, url: str) -> None:
-    """X-02: every task that was under way has its result, and no worker counts as hung. Only
-    Chromium's driver can freeze a page."""
-    context = caching_chromium.new_context()
-    page = connected(context.new_page(), url)
+@pytest.fixture
+def tabs(playwright: Playwright) -> Iterator[BrowserContext]:
+    """A window in which tabs hide each other. Only Chromium's driver has them."""
+    with window(playwright) as context:
+        yield context
+
+
+CHAIN = """() => {
+    window.turns = 0;
+    const turn = () => { turns++; setTimeout(turn, 4); };
+    turn();
+}"""
+
+
+def test_a_hidden_tab_computes_as_others_do(tabs: BrowserContext, url: str) -> None:
+    """A-02 A-08: it starts, tasks end, time-outs hold, though the timers of its page hardly run."""
+    page = tabs.new_page()
+    page.goto(f"{url}/pyworkers.json")
+    hide(page)
+    connected(page, url)
+    page.evaluate(CHAIN)
+    assert run_total(page) == TOTAL
+    assert page.evaluate("py.run('square', [7])") == 49
+    found = page.evaluate(
+        """py.exec(`
+async with WorkerPool(2) as pool:
+    late = pool.submit_with(time.sleep, [1000], timeout=0.2)
+    ticks = await pool.submit(tick, 5)
+    try:
+        await late
+    except TimeoutError:
+        ticks += 1
+    again = await pool.submit(square, 2)
+[ticks, again]`)"""
+    )
+    assert found == [6, 4]
+    late = page.evaluate("py.run('time:sleep', [1000], { timeout: 0.2 }).catch(({ name }) => name)")
+    assert late == "TimeoutError"
+    asked = page.evaluate(
+        "py.channel('c').request('nobody').catch(({ name }) => [name, document.hidden])"
+    )
+    assert asked == ["NoHandler", True]
+    assert page.evaluate("turns") < 100  # which it makes in half a second in front
+
+
+def test_a_worker_that_hangs_in_a_hidden_tab_is_replaced(tabs: BrowserContext, url: str) -> None:
+    """C-09 B-05: and none that works counts as one."""
+    page = connected(tabs.new_page(), url)
+    hide(page)
+    page.evaluate(CHAIN)
+    found = page.evaluate(
+        """py.exec(`
+def hang_soon():
+    import js
+    js.setTimeout(js.Function.new("for (;;);"), 0)
+
+gone = asyncio.get_running_loop().create_future()
+async with WorkerPool(2, heartbeat=0.5) as pool:
+    pool.on("worker_lost", lambda event: gone.set_result(event.reason))
+    await pool.submit(hang_soon)
+    found = ["gave no sign of life" in await gone, await total(pool, 200)]
+    found.append(pool.stats().workers_lost)
+found`)"""
+    )
+    assert found == [True, sum(n * n for n in range(200)), 1]
+
+
+def test_a_frozen_tab_goes_on_where_it_was(tabs: BrowserContext, url: str) -> None:
+    """X-02: every task that was under way has its result, and no worker counts as hung."""
+    page = connected(tabs.new_page(), url)
+    hide(page)
     page.evaluate(
         """() => {
+            window.events = [];
+            document.addEventListener("freeze", () => events.push("freeze"));
             window.done = py.exec(`
 async with WorkerPool(2, heartbeat=0.25, silence=0.5) as pool:
     ticks = [pool.submit(tick, 40) for _ in range(3)]
@@ -130,13 +199,12 @@ found`);
             return null;
         }"""
     )
-    lifecycle = context.new_cdp_session(page)
-    lifecycle.send("Page.setWebLifecycleState", {"state": "frozen"})
-    context.new_page().wait_for_timeout(3_000)
-    lifecycle.send("Page.setWebLifecycleState", {"state": "active"})
+    set_frozen(page, True)
+    tabs.new_page().wait_for_timeout(3_000)
+    set_frozen(page, False)
+    assert page.evaluate("events") == ["freeze"]
     assert page.evaluate("done") == [TOTAL, 120, 0]
     assert run_total(page) == TOTAL
-    context.close()
 
 
 def test_a_page_that_is_reloaded_in_the_middle_starts_afresh(

@@ -30,7 +30,7 @@ LAYERS: tuple[set[str], ...] = (
     {"_engine", "_groups", "_iterators"},
     {"_crew", "_outcomes"},
     {"_stops"},
-    {"_ledger", "_peers", "_pool_messages", "_page_messages"},
+    {"_ledger", "_peers", "_pool_messages", "_page_messages", "_source"},
     {"_fork"},
     {"_functions", "_hub", "_worker", "_worker_messages", "_output"},
     {"_preparation", "_process"},
