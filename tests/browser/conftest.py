@@ -74,7 +74,7 @@ def a_machine_at_rest(request: pytest.FixtureRequest) -> Iterator[None]:
     if not (isinstance(hub, PageHub) and isinstance(hub.page, WebKitPage)):
         return  # every other browser ends workers at once
     try:
-        left = hub.threads()
+        left = hub.threads(1.5)
     except WebDriverException:
         left = 1
     if left:
