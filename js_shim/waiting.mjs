@@ -49,8 +49,8 @@ const SHORT_SPIN = 100;
 const TRY_EVERY = 32;
 /** Where there is no waitAsync, somebody looks so often. */
 const NAP_MS = 4;
-
-const inNode = typeof process === "object" && process.versions?.node !== undefined;
+/** How late the end of a wait may be before it is woken from here. */
+const LATE_MS = 4;
 
 /** A few words in the arena for which threads wait. */
 export class Waiting {
@@ -206,10 +206,12 @@ export class Waiting {
       await new Promise((resolve) => setTimeout(resolve, Math.min(limit, NAP_MS)));
       return;
     }
-    const waiting = Atomics.waitAsync(this.words, this.at, this.seen, limit);
+    const { words, at, seen } = this;
+    const waiting = Atomics.waitAsync(words, at, seen, limit);
     if (!waiting.async) return;
-    // Nothing else may keep Node alive.
-    const timer = inNode ? setTimeout(() => {}, limit + 1_000) : undefined;
+    // The engine may not keep the time, and nothing else may keep Node alive. Whoever else is woken
+    // looks again; a wait that was only forgotten here would still take what wakes another.
+    const timer = setTimeout(() => Atomics.notify(words, at), limit + LATE_MS);
     await waiting.value;
     clearTimeout(timer);
   }

@@ -112,11 +112,11 @@ async (bytes) => {
 """
 
 THREADS = """
-async () => {
+async (patience) => {
     for (let waited = 0; ; waited += 50) {
         const { held } = await navigator.locks.query();
         const left = held.filter(({ name }) => name.startsWith("pyworkers-")).length - 1;
-        if (left === 0 || waited > 1500) return left;
+        if (left === 0 || waited >= patience) return left;
         await new Promise((resolve) => setTimeout(resolve, 50));
     }
 }
@@ -179,9 +179,13 @@ class PageHub:
     def hears_of_failed_fetches(self) -> bool:
         return bool(self.run(HEARS))
 
-    def threads(self) -> int:
-        """How many workers have not ended, after a while in which they may."""
-        return int(self.page.evaluate(THREADS))
+    def threads(self, patience: float = 0.0) -> int:
+        """How many threads of workers there are, by what they hold until they have ended.
+
+        Args:
+            patience: seconds in which they may still end, all of them.
+        """
+        return int(self.page.evaluate(THREADS, 1000 * patience))
 
     def output(self) -> str:
         """What Python has printed so far."""

@@ -21,10 +21,10 @@ MORE_PLACES = ["firefox-shared", "firefox-transfer", "webkit-shared", "webkit-tr
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Has the table of compatibility written where all behaviour tests run."""
+    """Has the table of compatibility kept where behaviour tests run in all places."""
     if config.getoption("--all"):
         config.pluginmanager.register(
-            Matrix([*PLACES, *MORE_PLACES], Path(__file__).parent), MATRIX
+            Matrix([*PLACES, *MORE_PLACES], Path(__file__).parents[2]), MATRIX
         )
 
 
@@ -96,7 +96,7 @@ def a_machine_at_rest(request: pytest.FixtureRequest) -> Iterator[None]:
     if not (isinstance(hub, PageHub) and isinstance(hub.page, WebKitPage)):
         return  # every other browser ends workers at once
     try:
-        left = hub.threads()
+        left = hub.threads(1.5)
     except WebDriverException:
         left = 1
     if left:

@@ -28,7 +28,7 @@ def test_every_task_settles_once_whatever_dies(hub: Hub) -> None:
         async def linger(n, deadly):
             await asyncio.sleep(0.001)
             return work(n, deadly)
-        runs, killed = Counter(), set()
+        runs, killed, settled = Counter(), set(), []
         async with WorkerPool(4) as pool:
             futures = []
             for n in range(tasks):
@@ -36,14 +36,20 @@ def test_every_task_settles_once_whatever_dies(hub: Hub) -> None:
                 retries = 1000 if n % 2 else 0
                 future = pool.submit_with(function, [n, 0.002], retries=retries)
                 future.add_progress_callback(lambda n, *_: runs.update([n]))
+                future.add_done_callback(settled.append)
                 futures.append(future)
 
             async def kill():
-                while True:
-                    await asyncio.sleep(0.1)
-                    running = [n for n, future in enumerate(futures) if future.running()]
-                    if running and pool.kill(futures[victim := rng.choice(running)]):
-                        killed.add(victim)
+                # By what was done, not by time: a start may take longer than tasks are let live.
+                for due in range(every, tasks, every):
+                    while len(settled) < due or not kill_one():
+                        await asyncio.sleep(0.01)
+            def kill_one():
+                running = [n for n, future in enumerate(futures) if future.running()]
+                if not running or not pool.kill(futures[victim := rng.choice(running)]):
+                    return False
+                killed.add(victim)
+                return True
 
             killing = asyncio.create_task(kill())
             ended = await asyncio.gather(*futures, return_exceptions=True)
@@ -66,6 +72,7 @@ def test_every_task_settles_once_whatever_dies(hub: Hub) -> None:
         """,
         seed=SEED,
         tasks=TASKS,
+        every=TASKS // 25,
     )
     wrong, adds_up, alive, deaths = outcome
     print(f"{deaths} workers died")

@@ -122,7 +122,7 @@ def test_a_large_file_reaches_every_worker(hub: Hub) -> None:
         def look():
             found = open("data/large.bin", "rb").read()
             return hashlib.sha256(found).hexdigest()
-        async with WorkerPool(2, files={"data/large.bin": data}) as pool:
+        async with WorkerPool(2, files={"data/large.bin": data}, standby=0) as pool:
             await pool.warm_up()
             digests = await asyncio.gather(*[pool.submit(look) for _ in range(10)])
             memory = pool.memory()

@@ -139,11 +139,11 @@ def test_work_that_comes_and_goes_does_not_start_a_worker_each_time(hub: Hub) ->
     bursts, started, done = hub.run(
         """
         bursts = 0
-        async with WorkerPool(1, idle_timeout=0.04) as pool:
+        async with WorkerPool(1, idle_timeout=0.2) as pool:
             while pool.stats().workers_ended < 2 or bursts < 20:
                 await pool.submit(abs, -1)
                 bursts += 1
-                await asyncio.sleep(0.06)
+                await asyncio.sleep(0.3)
                 if bursts < 4:
                     while pool.workers(): await asyncio.sleep(0.005)
             stats = pool.stats()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.gaps import skip_if
 from tests.hubs import Hub
 
 PRELUDE = """
@@ -170,8 +171,7 @@ def test_wait_for_returns_what_holds_or_does_not_in_time(hub: Hub) -> None:
 
 def test_plain_functions_wait_for_each_other_where_they_can_block(hub: Hub) -> None:
     """X-05."""
-    if not hub.can_block:
-        pytest.skip("plain functions wait where there is shared memory")
+    skip_if("block", hub)
     total = run(
         hub,
         """

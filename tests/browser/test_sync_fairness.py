@@ -9,6 +9,7 @@ import textwrap
 
 import pytest
 
+from tests.gaps import skip_if
 from tests.hubs import Hub
 
 PROGRAM = """
@@ -41,8 +42,7 @@ async with WorkerPool(4) as pool:
 @pytest.mark.timeout(120)
 def test_everybody_gets_its_turns_of_a_lock(hub: Hub) -> None:
     """X-05: by counts of turns, four workers in tight loops."""
-    if not hub.can_block:
-        pytest.skip("plain functions wait where there is shared memory")
+    skip_if("block", hub)
     total = 40_000
     found = hub.run(textwrap.dedent(PROGRAM), total=total)
     print(found)

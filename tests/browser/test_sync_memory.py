@@ -1,7 +1,6 @@
 """B-12: what multiprocessing shares: values, arrays, named memory and lists, in hub and workers."""
 
-import pytest
-
+from tests.gaps import skip_if
 from tests.hubs import Hub
 
 IMPORTS = """
@@ -13,8 +12,7 @@ from pyworkers.sync import (
 
 def run(hub: Hub, body: str) -> object:
     """Runs the body of an ``async def`` in a hub that has a pool and imports."""
-    if hub.mode != "shared":
-        pytest.skip("there is no shared memory")
+    skip_if("memory", hub)
     lines = "\n".join(f"    {line}" for line in body.strip("\n").split("\n"))
     return hub.run(f"{IMPORTS}async with WorkerPool(2) as pool:\n{lines}")
 

@@ -2,7 +2,6 @@
 
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,8 +18,7 @@ def test_a_program_does_what_it_does_on_cpython(hub: Hub, name: str) -> None:
 def threads(hub: Hub) -> int:
     """How many threads there are at the place of a hub."""
     if isinstance(hub, PageHub):
-        page: Any = hub.page
-        return len(page.workers)
+        return hub.threads()
     assert isinstance(hub, NodeHub)
     return len(list(Path(f"/proc/{hub.process.pid}/task").iterdir()))
 

@@ -4,6 +4,7 @@ import textwrap
 
 import pytest
 
+from tests.gaps import skip_if
 from tests.hubs import Hub, HubError
 
 WORKER = """
@@ -89,8 +90,7 @@ def test_items_of_any_size_go_both_ways_and_leave_nothing_behind(hub: Hub) -> No
 
 def test_a_hub_puts_and_takes_while_it_blocks(hub: Hub) -> None:
     """A-04: plain functions, where threads can wait; futures settle meanwhile."""
-    if not hub.can_block:
-        pytest.skip("nothing can wait here")
+    skip_if("block", hub)
     found = run(
         hub,
         """
@@ -308,8 +308,7 @@ def test_an_item_is_not_lost_with_the_cancelled_task_that_waits_for_it(hub: Hub)
 
 def test_a_plain_task_that_is_cancelled_while_it_takes_loses_nothing(hub: Hub) -> None:
     """C-03: a signal comes between two items, however fast they are taken."""
-    if not hub.can_block:
-        pytest.skip("nothing can wait here")
+    skip_if("block", hub)
     found = run(
         hub,
         """

@@ -1,7 +1,6 @@
 """B-12 to B-16: progress, cancellation, counters and flags between hub and workers."""
 
-import pytest
-
+from tests.gaps import skip_if
 from tests.hubs import Hub
 
 SHARED = """
@@ -211,8 +210,7 @@ return good.is_cancelled(), bad.is_cancelled(), token.is_cancelled()
 
 def test_plain_functions_wait_where_threads_can(hub: Hub) -> None:
     """B-13 B-14: in a worker and in the hub, of which each wakes the other."""
-    if not hub.can_block:
-        pytest.skip("a plain function in a worker cannot wait there")
+    skip_if("block", hub)
     assert run(
         hub,
         """
@@ -236,8 +234,7 @@ return task.result(), done, total, second.wait(0.01)
 
 def test_what_nobody_uses_is_freed(hub: Hub) -> None:
     """B-16: also after it was followed."""
-    if hub.mode != "shared":
-        pytest.skip("only shared memory has blocks")
+    skip_if("memory", hub)
     assert (
         run(
             hub,

@@ -28,9 +28,8 @@ def test_hub_and_workers_end_with_the_same_values(hub: Hub) -> None:
         async with WorkerPool(2) as pool:
             state = MessageChannelSync(pool.channel("state"))
             state.set("c", 3)
+            await both_started(pool)  # a channel of a worker has one follower
             tasks = [pool.submit(follow, name) for name in "ab"]
-            while len(await asyncio.gather(*[pool.submit(os.getpid) for _ in range(2)])) < 2:
-                pass
             state.set("go", 1)
             while state.get("a") is None or state.get("b") is None or "contested" not in state:
                 await asyncio.sleep(0.005)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.gaps import skip_if
 from tests.hubs import Hub
 
 PRELUDE = """
@@ -32,8 +33,7 @@ async def dead_among(lives):
 
 
 def run(hub: Hub, body: str, **values: object) -> Any:
-    if not hub.can_block:
-        pytest.skip("plain functions wait where there is shared memory")
+    skip_if("block", hub)
     return hub.run(PRELUDE + textwrap.dedent(body), **values)
 
 

@@ -88,7 +88,7 @@ class Load:
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
-        self._pool = WorkerPool(WORKERS, modules=["load"], on_output=lambda *_: None)
+        self._pool = WorkerPool(WORKERS, modules=["load"], on_output=lambda *_: None, standby=0)
         self._started = time.monotonic()
         self.rounds = 0
         self.calls = 0
