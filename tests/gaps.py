@@ -16,6 +16,12 @@ SKIPPED: Final = "gap: "
 """What the reasons of such skips begin with; the name of the gap follows."""
 
 
+CAN_HEAR: Final = """
+found = capabilities()
+return found.jspi or found.node
+"""
+
+
 @dataclass(frozen=True)
 class Gap:
     """Something that does not work somewhere, and is meant not to.
@@ -43,6 +49,11 @@ GAPS: Final = {
         "Natively, a thread can block only where memory is shared. Elsewhere it does so by "
         "switching stacks, where the engine can, or is told to await.",
         lambda hub: not hub.can_block,
+    ),
+    "hear": Gap(
+        "Without shared memory, a plain function that runs hears of others only by switching "
+        "stacks, where the engine can. A coroutine hears of them wherever it awaits.",
+        lambda hub: hub.mode != "shared" and not hub.run(CAN_HEAR),
     ),
     "loop": Gap(
         "The engine does not end a loop in WebAssembly, so a worker that is killed there goes on "
