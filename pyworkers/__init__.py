@@ -11,7 +11,7 @@ The layers, each of which imports only from those below it::
     _ledger, _peers, _pool_messages, _page_messages,
     _source                                        what it writes down, says and runs
     _fork                                          the memory that workers may start from
-    _functions, _hub, _worker, _worker_messages,
+    _functions, _hub, _staff, _worker, _worker_messages,
     _output                                        what they stand on
     _preparation, _process                         a worker's start
     _line                                          its end of the line

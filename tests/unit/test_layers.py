@@ -32,7 +32,7 @@ LAYERS: tuple[set[str], ...] = (
     {"_stops"},
     {"_ledger", "_peers", "_pool_messages", "_page_messages", "_source"},
     {"_fork"},
-    {"_functions", "_hub", "_worker", "_worker_messages", "_output"},
+    {"_functions", "_hub", "_staff", "_worker", "_worker_messages", "_output"},
     {"_preparation", "_process"},
     {"_line"},
     {"_messages", "_pickled"},
