@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pyworkers import BrokenWorkerPool, PayloadError, WorkerPool, _hub, task
+from pyworkers import BrokenWorkerPool, PayloadError, WorkerPool, _staff, task
 from pyworkers._channels.memory import MemoryLink
 from pyworkers._protocol import Kind
 from tests.unit.inline.tools import (
@@ -224,7 +224,7 @@ class Patient(MemoryLink):
 
 @pytest.fixture
 def patient_link(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(_hub, "MemoryLink", Patient)
+    monkeypatch.setattr(_staff, "MemoryLink", Patient)
     _hub.hub_for.cache_clear()
     yield
     _hub.hub_for.cache_clear()
@@ -245,7 +245,7 @@ def test_a_worker_that_replaces_another_one_hears_of_it_at_once(
     end: str, patient_link: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A-08, D-09"""
-    monkeypatch.setattr(_hub, "Worker", Mute)
+    monkeypatch.setattr(_staff, "Worker", Mute)
 
     @in_loop
     async def main() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pyworkers import PyworkersError, WorkerLost, WorkerPool, _hub
+from pyworkers import PyworkersError, WorkerLost, WorkerPool, _staff
 from pyworkers._protocol import SPILLED, Kind
 from tests.unit.inline.tools import Listed, here, log, note, square
 
@@ -39,7 +39,7 @@ def test_a_worker_that_speaks_nonsense_harms_no_other_task(
     frame: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A-07"""
-    monkeypatch.setattr(_hub, "Worker", Listed)
+    monkeypatch.setattr(_staff, "Worker", Listed)
     with WorkerPool() as pool:
         with pytest.raises(PyworkersError, match=r".+"):
             pool.submit(say, pool.submit(square, 0).task + 1, *frame).result()
@@ -52,7 +52,7 @@ def test_a_callback_for_output_that_raises_harms_nothing_else(
     def refuse(worker: int, stream: str, text: str) -> None:
         raise OSError(text)
 
-    monkeypatch.setattr(_hub, "Worker", Listed)
+    monkeypatch.setattr(_staff, "Worker", Listed)
     with WorkerPool(on_output=refuse) as pool:
         assert pool.submit(say, 0, Kind.OUTPUT, b"said", 1).result() is None
         assert pool.submit(square, 3).result() == 9
@@ -65,7 +65,7 @@ def test_a_worker_that_speaks_of_another_task_is_lost(
     kind: Kind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A-07"""
-    monkeypatch.setattr(_hub, "Worker", Listed)
+    monkeypatch.setattr(_staff, "Worker", Listed)
     with WorkerPool() as pool:
         with pytest.raises(WorkerLost, match="spoke of task 123456, which it does not"):
             pool.submit(say, 123_456, kind, b"N.").result()
@@ -80,7 +80,7 @@ def submit_behind(kind: int) -> None:
 
 def test_no_task_runs_twice_because_its_worker_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     """D-09: what was given to a worker ahead may have run already."""
-    monkeypatch.setattr(_hub, "Worker", Listed)
+    monkeypatch.setattr(_staff, "Worker", Listed)
     with WorkerPool() as pool:
         here["pool"] = weakref.ref(pool)
         pool.submit(say, 0, Kind.OUTPUT).result()
