@@ -10,6 +10,7 @@ import pytest
 
 from pyworkers import BrokenWorkerPool, PayloadError, WorkerPool, _staff, task
 from pyworkers._channels.memory import MemoryLink
+from pyworkers._hub import hub_for
 from pyworkers._protocol import Kind
 from tests.unit.inline.tools import (
     GatedPool,
@@ -225,9 +226,9 @@ class Patient(MemoryLink):
 @pytest.fixture
 def patient_link(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(_staff, "MemoryLink", Patient)
-    _hub.hub_for.cache_clear()
+    hub_for.cache_clear()
     yield
-    _hub.hub_for.cache_clear()
+    hub_for.cache_clear()
 
 
 class Mute(Listed):
