@@ -9,6 +9,7 @@ import textwrap
 
 import pytest
 
+from tests.gaps import skip_if
 from tests.hubs import Hub
 
 PROGRAM = """
@@ -87,8 +88,7 @@ def looping(body: str) -> str:
 @pytest.mark.timeout(180)
 def test_what_a_cancelled_task_has_held_is_free(hub: Hub) -> None:
     """C-03 X-05: a signal strikes at random while a task takes something and gives it back."""
-    if not hub.can_block:
-        pytest.skip("plain functions wait where there is shared memory")
+    skip_if("block", hub)
     seed = int(os.environ.get("PYWORKERS_SEED", secrets.randbits(31)))
     print(f"seed {seed}")
     each = [
@@ -111,8 +111,7 @@ def test_what_a_cancelled_task_has_held_is_free(hub: Hub) -> None:
 @pytest.mark.parametrize("kind", ["Queue", "SimpleQueue", "Pipe"])
 def test_what_a_cancelled_task_has_taken_out_it_has(hub: Hub, kind: str) -> None:
     """C-03 X-05: a signal strikes at random; the last item that is gone is the last one it got."""
-    if not hub.can_block:
-        pytest.skip("plain functions wait where there is shared memory")
+    skip_if("block", hub)
     taken = hub.run(
         """
         from pyworkers.sync import Pipe, Queue, SimpleQueue
@@ -153,8 +152,7 @@ def test_what_a_cancelled_task_has_taken_out_it_has(hub: Hub, kind: str) -> None
 @pytest.mark.timeout(120)
 def test_a_cancelled_task_leaves_no_memory_behind_that_it_was_about_to_put(hub: Hub) -> None:
     """C-03 X-05: large items lie in blocks of their own, which are a queue's or are freed."""
-    if not hub.can_block:
-        pytest.skip("plain functions wait where there is shared memory")
+    skip_if("block", hub)
     found = hub.run(
         """
         from pyworkers.sync import Queue
