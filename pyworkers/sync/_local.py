@@ -279,7 +279,9 @@ class LocalCore:
         told = asyncio.get_running_loop().create_future()
         with self._begun(partial(_tell, told)) as wait:
             if wait.outcome == NOT_YET:
-                await asyncio.wait({told}, timeout=timeout)
+                # Pyodide's loop refuses times that have gone by.
+                left = None if timeout is None else max(0.0, timeout)
+                await asyncio.wait({told}, timeout=left)
         return wait.outcome
 
     @contextmanager

@@ -6,12 +6,14 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright
 from selenium.common.exceptions import WebDriverException
 
+from bench.browsers import FLAGS
 from tests.hubs import Hub, NodeHub, PageHub
 from tests.matrix import Matrix
 from tests.webkit import WebKitPage, webkit_page
+from tests.windows import window
 
 MATRIX = "compatibility"
 
@@ -29,12 +31,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Gives each test that takes a ``hub`` the places where it runs."""
+    """Gives each test that takes a ``hub``, or a ``context``, the places where it runs."""
+    everywhere = metafunc.config.getoption("--all")
+    everywhere = everywhere or metafunc.definition.get_closest_marker("smoke") is not None
     if "hub" in metafunc.fixturenames:
-        everywhere = metafunc.config.getoption("--all")
-        marked = metafunc.definition.get_closest_marker("smoke")
-        places = PLACES + (MORE_PLACES if everywhere or marked else [])
+        places = PLACES + MORE_PLACES * everywhere
         metafunc.parametrize("hub", places, indirect=True, scope="module")
+    if "context" in metafunc.fixturenames:
+        metafunc.parametrize("engine", ["chromium", *["firefox"] * everywhere])
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +68,46 @@ def hub(request: pytest.FixtureRequest, site: Path) -> Iterator[Hub]:
         if matrix is not None:
             matrix.saw(place, hub.version)
         yield hub
+
+
+@pytest.fixture(scope="module")
+def caching_chromium(playwright: Playwright) -> Iterator[Browser]:
+    """Chromium that keeps pages which were left, as it does for people."""
+    browser = playwright.chromium.launch(
+        executable_path=shutil.which("chromium"),
+        args=FLAGS,
+        ignore_default_args=["--disable-back-forward-cache"],
+    )
+    yield browser
+    browser.close()
+
+
+@pytest.fixture
+def context(request: pytest.FixtureRequest, engine: str) -> Iterator[BrowserContext]:
+    """A profile of its own, for several pages."""
+    name = "caching_chromium" if engine == "chromium" else engine
+    browser: Browser = request.getfixturevalue(name)
+    opened = browser.new_context()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def tabs(playwright: Playwright) -> Iterator[BrowserContext]:
+    """A window in which tabs hide each other. Only Chromium's driver has them."""
+    with window(playwright) as context:
+        yield context
+
+
+@pytest.fixture(params=["shared", "transfer"])
+def mode(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def url(mode: str, isolated_url: str, plain_url: str) -> str:
+    """The site, in each mode."""
+    return isolated_url if mode == "shared" else plain_url
 
 
 @pytest.fixture(params=["shared", "transfer"])

@@ -279,7 +279,7 @@ def test_a_restarted_kernel_leaves_no_worker(lite: Lite) -> None:
     first.page.evaluate("restart()")
     first.page.evaluate("until(async () => (await workers()) === 0)")
     first.run_all()
-    assert text_of(first.finish()[-2]) == ["KeyError 'key'\n"]
+    assert text_of(first.finish()[9]) == ["KeyError 'key'\n"]
 
 
 def test_nothing_is_asked_of_another_server(lite: Lite) -> None:

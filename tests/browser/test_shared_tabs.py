@@ -1,15 +1,13 @@
 """A hub that tabs share: who keeps it, what is each one's own, what becomes of it when tabs go."""
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Error, Page, Playwright
+from playwright.sync_api import Browser, BrowserContext, Error, Page
 
-from bench.browsers import FLAGS
-from tests.windows import hide, set_frozen, window
+from tests.windows import hide, set_frozen
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -51,45 +49,12 @@ HELD = "navigator.locks.query().then(({ held }) => held.map(({ name }) => name))
 LOST = "the tab that had the hub is gone: another one starts, without what was defined there"
 
 
-@pytest.fixture(scope="module")
-def caching_chromium(playwright: Playwright) -> Iterator[Browser]:
-    """Chromium that keeps pages which were left, as it does for people."""
-    browser = playwright.chromium.launch(
-        executable_path=shutil.which("chromium"),
-        args=FLAGS,
-        ignore_default_args=["--disable-back-forward-cache"],
-    )
-    yield browser
-    browser.close()
-
-
-@pytest.fixture(params=["chromium", "firefox"])
-def context(request: pytest.FixtureRequest) -> Iterator[BrowserContext]:
-    """A profile of its own."""
-    name = "caching_chromium" if request.param == "chromium" else request.param
-    browser: Browser = request.getfixturevalue(name)
-    opened = browser.new_context()
-    yield opened
-    opened.close()
-
-
 @pytest.fixture
 def chromium_context(caching_chromium: Browser) -> Iterator[BrowserContext]:
     """The same, for what only Chromium's driver can do."""
     opened = caching_chromium.new_context()
     yield opened
     opened.close()
-
-
-@pytest.fixture(params=["shared", "transfer"])
-def mode(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-def url(mode: str, isolated_url: str, plain_url: str) -> str:
-    """The site, in each mode."""
-    return isolated_url if mode == "shared" else plain_url
 
 
 def opened(context: BrowserContext, url: str) -> Page:
@@ -142,6 +107,7 @@ def wait_until_restarted(page: Page, times: int = 1) -> None:
 THREADS = "pyworkers-"
 
 
+@pytest.mark.smoke
 def test_tabs_that_open_at_the_same_instant_have_one_hub_and_one_pool(
     context: BrowserContext, url: str, mode: str
 ) -> None:
@@ -164,6 +130,7 @@ def test_tabs_that_open_at_the_same_instant_have_one_hub_and_one_pool(
     assert len(ids) == 1
 
 
+@pytest.mark.smoke
 def test_when_the_tab_with_the_hub_is_closed_another_one_starts_it_anew(
     context: BrowserContext, url: str
 ) -> None:
@@ -293,13 +260,6 @@ def test_a_tab_that_crashes_takes_no_other_with_it(
         assert page.evaluate("py.run('math:sqrt', [16])") == 4
     assert held(second, "pyworkers tab") == 2
     wait_until_held(second, THREADS, 2)
-
-
-@pytest.fixture
-def tabs(playwright: Playwright) -> Iterator[BrowserContext]:
-    """A window in which tabs hide each other. Only Chromium's driver has them."""
-    with window(playwright) as context:
-        yield context
 
 
 def test_a_hidden_tab_keeps_the_hub_for_others(tabs: BrowserContext, url: str) -> None:

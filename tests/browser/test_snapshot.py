@@ -305,19 +305,22 @@ def flipped(data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("change", "reason"),
+    ("place", "change", "reason"),
     [
-        pytest.param(flipped, "", id="damaged"),
-        pytest.param(lambda data: data[:-1000], "", id="cut short"),
-        pytest.param(lambda data: b"<html>", "", id="no gzip"),
-        pytest.param(lambda data: None, "exchanged.bin", id="missing"),
-        pytest.param(lambda data: gzip.compress(b"x" * 99), "it is no snapshot", id="foreign"),
-        pytest.param(changed(4, 99), "it has form 99", id="another form"),
-        pytest.param(changed(12, 0), "another build of Pyodide", id="another Pyodide"),
-        pytest.param(changed(44, 0), "another version of pyworkers", id="stale"),
+        pytest.param("chromium", flipped, "", id="chromium-damaged"),
+        pytest.param("chromium", lambda data: None, "exchanged.bin", id="chromium-missing"),
+        pytest.param("node", flipped, "", id="damaged"),
+        pytest.param("node", lambda data: data[:-1000], "", id="cut short"),
+        pytest.param("node", lambda data: b"<html>", "", id="no gzip"),
+        pytest.param("node", lambda data: None, "exchanged.bin", id="missing"),
+        pytest.param(
+            "node", lambda data: gzip.compress(b"x" * 99), "it is no snapshot", id="foreign"
+        ),
+        pytest.param("node", changed(4, 99), "it has form 99", id="another form"),
+        pytest.param("node", changed(12, 0), "another build of Pyodide", id="another Pyodide"),
+        pytest.param("node", changed(44, 0), "another version of pyworkers", id="stale"),
     ],
 )
-@pytest.mark.parametrize("place", ["chromium", "node"])
 def test_an_unusable_snapshot_is_a_warning(
     request: pytest.FixtureRequest,
     site: Path,

@@ -1,15 +1,12 @@
 """What tabs go through: hidden, frozen, reloaded, left and come back to, and several at once."""
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Playwright
+from playwright.sync_api import Browser, BrowserContext, Page
 
-from bench.browsers import FLAGS
-from tests.windows import hide, set_frozen, window
+from tests.windows import hide, set_frozen
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -44,34 +41,6 @@ START = """async (source) => {
 
 TAG = '<script src="pyworkers.js" data-size="2"></script>'
 TOTAL = sum(n * n for n in range(100))
-
-
-@pytest.fixture(scope="module")
-def caching_chromium(playwright: Playwright) -> Iterator[Browser]:
-    """Chromium that keeps pages which were left, as it does for people."""
-    browser = playwright.chromium.launch(
-        executable_path=shutil.which("chromium"),
-        args=FLAGS,
-        ignore_default_args=["--disable-back-forward-cache"],
-    )
-    yield browser
-    browser.close()
-
-
-@pytest.fixture(params=["chromium", "firefox"])
-def context(request: pytest.FixtureRequest) -> Iterator[BrowserContext]:
-    """A profile of its own."""
-    name = "caching_chromium" if request.param == "chromium" else request.param
-    browser: Browser = request.getfixturevalue(name)
-    opened = browser.new_context()
-    yield opened
-    opened.close()
-
-
-@pytest.fixture(params=["shared", "transfer"])
-def url(request: pytest.FixtureRequest, isolated_url: str, plain_url: str) -> str:
-    """The site, in each mode."""
-    return isolated_url if request.param == "shared" else plain_url
 
 
 def connected(page: Page, url: str) -> Page:
@@ -113,13 +82,6 @@ def wait_for_threads(page: Page, expected: int) -> None:
             return
         page.wait_for_timeout(50)
     assert threads(page) == expected
-
-
-@pytest.fixture
-def tabs(playwright: Playwright) -> Iterator[BrowserContext]:
-    """A window in which tabs hide each other. Only Chromium's driver has them."""
-    with window(playwright) as context:
-        yield context
 
 
 CHAIN = """() => {
@@ -224,6 +186,7 @@ def test_a_page_that_is_reloaded_in_the_middle_starts_afresh(
     assert run_total(page) == TOTAL
 
 
+@pytest.mark.smoke
 def test_who_comes_back_to_a_page_finds_its_pools_working(
     context: BrowserContext, site: Path, url: str
 ) -> None:
@@ -265,6 +228,7 @@ def test_a_page_without_pools_is_kept_by_this_browser(
     context.close()
 
 
+@pytest.mark.smoke
 def test_several_tabs_have_pools_at_once(context: BrowserContext, url: str) -> None:
     """A-02: of their own, started at the same time; the end of one is nothing to the others."""
     pages = [context.new_page() for _ in range(3)]
