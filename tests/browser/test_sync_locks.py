@@ -2,12 +2,6 @@
 
 from tests.hubs import Hub
 
-SYNC = "from pyworkers.sync import *\n"
-
-
-def run(hub: Hub, body: str, **values: object) -> object:
-    return hub.run(f"from pyworkers import sync\n{body}", **values)
-
 
 def test_a_lock_lets_one_worker_at_a_time_in(hub: Hub) -> None:
     """A-04: each adds to a list in two steps that must not be mixed; none is lost."""
@@ -32,3 +26,18 @@ def test_a_lock_lets_one_worker_at_a_time_in(hub: Hub) -> None:
         """
     )
     assert total == 160
+
+
+def test_a_time_that_has_gone_by_is_no_time(hub: Hub) -> None:
+    """A-04: a wait tries once, and is over."""
+    tried = hub.run(
+        """
+        from pyworkers.sync import Lock
+        lock = Lock()
+        async def tries(lock):
+            return await lock.acquire_async(timeout=-1)
+        async with WorkerPool(1) as pool, lock:
+            return [await lock.acquire_async(timeout=-1), await pool.submit(tries, lock)]
+        """
+    )
+    assert tried == [False, False]
