@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from io import BytesIO
 from typing import Any, Final
 
-import cloudpickle  # type: ignore[import-untyped]
+import cloudpickle
 
 from pyworkers.errors import PayloadError, ProtocolError
 

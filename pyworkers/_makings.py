@@ -14,7 +14,7 @@ from collections.abc import Callable
 from types import CodeType, EllipsisType, FunctionType, ModuleType
 from typing import Any, Final
 
-import cloudpickle  # type: ignore[import-untyped]
+import cloudpickle
 
 from pyworkers._codec import is_importable
 

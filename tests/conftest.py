@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import pytest_pyodide  # type: ignore[import-untyped]
+import pytest_pyodide
 from playwright.sync_api import Browser, Page, Playwright, sync_playwright
-from pytest_pyodide.config import get_global_config  # type: ignore[import-untyped]
-from pytest_pyodide.hook import pytest_wrapper  # type: ignore[import-untyped]
+from pytest_pyodide.config import get_global_config
+from pytest_pyodide.hook import pytest_wrapper
 
 from bench import browsers
 from pyworkers.cli.build import build_site

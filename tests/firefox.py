@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from marionette_driver.marionette import Marionette  # type: ignore[import-untyped]
+from marionette_driver.marionette import Marionette
 
 from tests.webkit import EVALUATE, ScriptError
 

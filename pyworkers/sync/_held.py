@@ -9,6 +9,7 @@ that called it. So there is none between the end of ``acquire`` and what its cal
 between, what was taken is given back, and what gives back is ``undisturbed``.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Protocol
@@ -47,16 +48,18 @@ def care() -> Care:
     return _CARELESS if worker is None else worker.interruptions
 
 
-class Held:
+class Held(ABC):
     """What can be taken by a name or a block, and is given back."""
 
     __slots__ = ()
 
+    @abstractmethod
     def _take(self, timeout: float | None) -> bool:
-        raise NotImplementedError
+        """Takes it within some seconds; None means whenever."""
 
+    @abstractmethod
     async def _take_async(self, timeout: float | None) -> bool:
-        raise NotImplementedError
+        """The same without blocking."""
 
     def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
         """Takes it, and waits until that is possible.
@@ -78,9 +81,9 @@ class Held:
         """Like ``acquire``, without blocking."""
         return await self._take_async(timeout)
 
+    @abstractmethod
     def release(self) -> None:
         """Gives it back."""
-        raise NotImplementedError
 
     def __enter__(self) -> bool:
         return self._take(None)

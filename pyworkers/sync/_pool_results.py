@@ -31,7 +31,7 @@ def timeout_error() -> type[Exception]:
 
     That package is not imported before, as it takes long.
     """
-    from multiprocessing.context import TimeoutError  # noqa: PLC0415
+    from multiprocessing.context import TimeoutError  # noqa: PLC0415 - takes long
 
     return type("TimeoutError", (TimeoutError, builtins.TimeoutError), {"__module__": __name__})
 

@@ -301,6 +301,7 @@ class SharedLine:
                 items.append(self._read(unpack(box, at)[0]))
                 at += 4
             else:
+                # For pickle, a view is as good as bytes.
                 items.append((view[at : at + word], []))  # type: ignore[arg-type]
                 at += (word + 3) & -4
         return items
@@ -319,6 +320,7 @@ class SharedLine:
                 position += _padded(length)
         finally:
             arena.free(offset)
+        # The first is bytes or a view of them; mypy knows one type for all parts.
         return parts[0], parts[1:]  # type: ignore[return-value]
 
 

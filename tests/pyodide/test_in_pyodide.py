@@ -7,7 +7,7 @@ These tests run inside Pyodide, by pytest-pyodide.
 
 from typing import Any
 
-from pytest_pyodide import run_in_pyodide  # type: ignore[import-untyped]
+from pytest_pyodide import run_in_pyodide
 
 PACKAGES = ["pyworkers", "cloudpickle"]
 

@@ -6,7 +6,7 @@ import re
 import zipfile
 from pathlib import Path
 
-import brotli  # type: ignore[import-untyped]
+import brotli
 import pytest
 
 from pyworkers.cli import _compress, _core

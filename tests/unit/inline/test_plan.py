@@ -344,7 +344,6 @@ async def test_the_newest_tasks_are_remembered_with_their_ends() -> None:
             pool.submit(square, n)
         failing = pool.submit(inverse, 0)
         await asyncio.gather(failing, return_exceptions=True)
-        await asyncio.sleep(0.02)
         pool.submit_with(square, [4], metadata=[1], delay=60).cancel()
     assert pool.tasks() == []
     told = pool.tasks(ended=True)
