@@ -68,15 +68,17 @@ def test_every_task_settles_once_whatever_dies(hub: Hub) -> None:
         lost = sum(isinstance(value, WorkerLost) for value in ended)
         told = (counts.done, counts.cancelled, counts.lost, counts.queued, counts.running)
         seen = (tasks - lost - len(killed), len(killed), lost, 0, 0)
-        return wrong, told == seen, alive, counts.workers_lost
+        return wrong, told == seen, alive, counts.workers_lost, len(killed)
         """,
         seed=SEED,
         tasks=TASKS,
         every=TASKS // 25,
     )
-    wrong, adds_up, alive, deaths = outcome
+    wrong, adds_up, alive, deaths, killed = outcome
     print(f"{deaths} workers died")
     assert wrong == []
     assert adds_up
     assert alive == 1
+    # A task that was killed before it began cost no worker.
+    assert killed > 12
     assert deaths > 3
