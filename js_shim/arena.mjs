@@ -139,7 +139,7 @@ export class Arena {
     this.self = self;
     this.canBlock = canBlock;
     this.words = new Int32Array(memory.buffer);
-    this.whole = new Uint8Array(memory.buffer);
+    this.whole = new Uint8Array(this.words.buffer);
     if (this.words[0] !== MAGIC || this.words[1] !== VERSION) {
       throw new Error(`shared memory of layout ${this.words[1]}, where ${VERSION} is known`);
     }
@@ -357,7 +357,8 @@ export class Arena {
     // A thread is told of growth in the engine's own time; growing by nothing asks for it.
     if (end > this.memory.buffer.byteLength) this.memory.grow(0);
     this.words = new Int32Array(this.memory.buffer);
-    this.whole = new Uint8Array(this.memory.buffer);
+    // Of that very buffer: the engine may tell of growth between two looks at the memory.
+    this.whole = new Uint8Array(this.words.buffer);
   }
 
   /**

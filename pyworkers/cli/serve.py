@@ -5,6 +5,7 @@ ranges and validators are Starlette's, sockets and HTTP uvicorn's. Knows nothing
 Pyodide beyond the types of their files.
 """
 
+import asyncio
 import contextlib
 import errno
 import os
@@ -80,6 +81,7 @@ _SUFFIXES = {"br": ".br", "gzip": ".gz"}  # the better one first
 _CODING = re.compile(r"\s*([^\s;,]+)\s*(?:;\s*q=(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)\s*)?")
 
 _START_SECONDS = 30
+_LOOK_SECONDS = 0.05
 
 
 def create_app(directory: str | os.PathLike[str], *, isolation: Isolation) -> Starlette:
@@ -312,9 +314,13 @@ class _Server(uvicorn.Server):
         self._on_listening()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        for connection in self.server_state.connections:
-            connection.transport.abort()
-        await super().shutdown(sockets)
+        ending = asyncio.ensure_future(super().shutdown(sockets))
+        # Again and again: one that was being accepted appears after the first look.
+        while not ending.done():
+            for connection in self.server_state.connections:
+                connection.transport.abort()
+            await asyncio.wait([ending], timeout=_LOOK_SECONDS)
+        await ending
 
 
 def _accepted_codings(request: Headers) -> list[str]:

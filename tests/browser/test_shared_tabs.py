@@ -86,17 +86,15 @@ def later(page: Page, promise: str) -> None:
     page.evaluate(f"() => {{ window.outcome = caught({promise}); return null; }}")
 
 
-def held(page: Page, prefix: str) -> int:
-    """How many locks of this origin have such a name."""
-    return sum(name.startswith(prefix) for name in page.evaluate(HELD))
-
-
-def wait_until_held(page: Page, prefix: str, at_most: int) -> None:
+def wait_until_held(page: Page, prefix: str, count: int) -> None:
+    """Waits until so many locks of this origin have such a name; the browser frees one late."""
+    names: list[str] = []
     for _ in range(200):
-        if held(page, prefix) <= at_most:
+        names = [name for name in page.evaluate(HELD) if name.startswith(prefix)]
+        if len(names) == count:
             return
         page.wait_for_timeout(50)
-    assert held(page, prefix) <= at_most
+    assert len(names) == count, names
 
 
 def wait_until_restarted(page: Page, times: int = 1) -> None:
@@ -117,7 +115,7 @@ def test_tabs_that_open_at_the_same_instant_have_one_hub_and_one_pool(
         begin(page, n, warmUp=True)
     for page in pages:
         assert page.evaluate("ready") == ["value", [mode, True]]
-    assert held(pages[0], THREADS) == 3
+    wait_until_held(pages[0], THREADS, 3)
     for n, page in enumerate(pages, 1):
         assert page.evaluate("py.run('times', [10])") == 10 * n
         page.evaluate(f"() => {{ py.channel('c').on('who', () => {n}); }}")
@@ -187,14 +185,14 @@ def test_a_tab_that_is_reloaded_in_the_middle_takes_part_again(
     first.reload()
     assert begin(first).evaluate("ready.then(() => py.run('times', [6]))") == 6
     assert second.evaluate("restarts") == 1
-    assert held(second, "pyworkers tab") == 2
+    wait_until_held(second, "pyworkers tab", 2)
 
 
 def test_what_a_tab_has_begun_ends_with_it(context: BrowserContext, url: str) -> None:
     """A-13 X-02: tasks, sources, pools and questions; the others notice nothing."""
     first, second = tabs_of(context, url, 2)
     first.evaluate("py.warmUp()")
-    assert held(first, THREADS) == 3
+    wait_until_held(first, THREADS, 3)
     second.evaluate(
         """async () => {
             py.run("forever");
@@ -218,7 +216,7 @@ except BaseException as error:
             await asked;
         }"""
     )
-    assert held(first, THREADS) == 4
+    wait_until_held(first, THREADS, 4)
     second.close()
     assert first.evaluate("py.run('times', [3], { timeout: 30 })") == 3
     wait_until_held(first, THREADS, 3)
@@ -232,7 +230,7 @@ def test_nothing_is_left_when_the_last_tab_goes(context: BrowserContext, url: st
     watcher = opened(context, url)
     first, second = tabs_of(context, url, 2)
     first.evaluate("py.warmUp()")
-    assert held(watcher, THREADS) == 3
+    wait_until_held(watcher, THREADS, 3)
     first.evaluate("py.close()")
     assert first.evaluate("caught(py.run('times', [3]))") == [
         "ConnectionClosed",
@@ -258,7 +256,7 @@ def test_a_tab_that_crashes_takes_no_other_with_it(
     for page in (second, third):
         assert page.evaluate("outcome") == ["HubLost", LOST]
         assert page.evaluate("py.run('math:sqrt', [16])") == 4
-    assert held(second, "pyworkers tab") == 2
+    wait_until_held(second, "pyworkers tab", 2)
     wait_until_held(second, THREADS, 2)
 
 
@@ -274,7 +272,7 @@ def test_a_hidden_tab_keeps_the_hub_for_others(tabs: BrowserContext, url: str) -
     for n, page in enumerate((first, second, third), 1):
         assert page.evaluate("py.run('times', [2])") == 2 * n
         assert page.evaluate("restarts") == 0
-    assert held(third, THREADS) == 3
+    wait_until_held(third, THREADS, 3)
 
 
 def test_a_frozen_tab_passes_the_hub_on(tabs: BrowserContext, url: str) -> None:
@@ -315,7 +313,7 @@ def test_who_comes_back_to_a_page_that_had_the_hub_takes_part_again(
         begin(page).evaluate("ready")
     assert page.evaluate("py.run('math:sqrt', [25])") == 5
     assert second.evaluate("restarts") == 1
-    assert held(second, "pyworkers tab") == 2
+    wait_until_held(second, "pyworkers tab", 2)
 
 
 def test_what_would_need_common_memory_is_refused(
@@ -388,13 +386,13 @@ def test_a_hub_that_does_not_start_or_ends_by_itself_ends_all_connections(
         assert name == "ConnectionClosed"
         assert message.startswith("the hub ended: ")
         assert begin(page).evaluate("ready.then(() => py.run('times', [2]))") == 2
-    assert held(first, "pyworkers tab") == 2
+    wait_until_held(first, "pyworkers tab", 2)
 
 
 def test_other_options_mean_another_hub(context: BrowserContext, url: str) -> None:
     """A-13"""
     pages = tabs_of(context, url, 2) + tabs_of(context, url, 1, size=1)
-    assert held(pages[0], THREADS) == 2
+    wait_until_held(pages[0], THREADS, 2)
     assert [page.evaluate("py.run('times', [4])") for page in pages] == [4, 8, 4]
 
 

@@ -33,3 +33,11 @@ def test_threads_that_are_terminated_at_random_harm_no_others(deaths: int) -> No
         assert one["allocated"] == one["freed"]
     print(f"{region.numbers['recoveries']} recoveries")
     assert region.is_empty
+
+
+@pytest.mark.parametrize("pages", [20_000])
+def test_both_views_reach_equally_far_while_another_thread_grows_the_region(pages: int) -> None:
+    """A-03: the engine may tell of growth between any two steps."""
+    found = stress("arena_growth.mjs", pages)
+    assert found["looks"] > 1_000
+    assert found["different"] == 0

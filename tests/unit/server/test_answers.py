@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import socket
+import threading
 from email.utils import formatdate
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -374,6 +376,31 @@ def test_serving_ends_without_waiting_for_its_clients(tmp_path: Path) -> None:
     with contextlib.ExitStack() as stack, serving(make_big(tmp_path)) as base_url:
         for target in ("/", "/big"):
             stack.enter_context(reading(base_url, target))
+
+
+def test_serving_ends_while_clients_go_on_to_connect(tmp_path: Path) -> None:
+    """E-07: one that connects at the end is cut off like those that were there."""
+    clients: list[socket.socket] = []
+
+    def connect(address: tuple[str, int], many: threading.Event) -> None:
+        with contextlib.suppress(OSError):
+            while len(clients) < 800:
+                clients.append(socket.create_connection(address, timeout=10))
+                if len(clients) == 20:
+                    many.set()
+
+    many = threading.Event()
+    with contextlib.ExitStack() as stack:
+        with serving(tmp_path) as base_url:
+            url = urlsplit(base_url)
+            assert url.hostname
+            assert url.port
+            connecting = threading.Thread(target=connect, args=((url.hostname, url.port), many))
+            connecting.start()
+            assert many.wait(10)
+        connecting.join()
+        for client in clients:
+            stack.enter_context(client)
 
 
 def test_a_missing_directory_cannot_be_served(tmp_path: Path) -> None:
