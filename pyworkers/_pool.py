@@ -116,8 +116,8 @@ class WorkerPool(Executor):
         idle_timeout: seconds after which a worker that has nothing to do ends; None means never.
             Tasks then go to the worker that has waited shortest, unless the policy chooses, so
             that those which are not needed end.
-        worker_lifetime: seconds after which a worker is replaced, once it has done what it has;
-            None means never.
+        worker_lifetime: seconds from when it was ready for tasks after which a worker is replaced,
+            once it has done what it has; None means never.
         fork: whether the set-up (packages, modules, files, initializer) is run once more, in an
             interpreter of its own, from whose memory further workers start instead of running it.
             Those that start before it is ready run it; and so do all where it leaves what no memory

@@ -16,6 +16,7 @@ A worker that is over its lifetime is given nothing more, and ends when it has n
 """
 
 import heapq
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
@@ -76,7 +77,8 @@ class Scheduler(Queue):
         policy: says which task is first and which worker gets it.
         places: the capabilities of each worker that there may be; empty if none has any.
         scaler: says how many workers there should be.
-        lifetime: seconds after which a worker is given no more tasks; None means never.
+        lifetime: seconds from when it is ready after which a worker is given no more tasks; None
+            means never.
         chance: returns a number from 0 to 1, by which those that wait to be run again differ.
     """
 
@@ -209,7 +211,7 @@ class Scheduler(Queue):
         """A worker can run tasks."""
         slot = self.workers[worker]
         slot.state = WorkerState.IDLE
-        slot.last_used = slot.busy_since = now
+        slot.last_used = slot.busy_since = slot.ready_since = now
         self.staffing.ready()
         self.scaler.ready(now)
         self._idle[worker] = None
@@ -531,7 +533,7 @@ class Scheduler(Queue):
         """Returns the workers that are to end, because they are idle or old; none holds a task."""
         if self.lifetime is not None:
             for slot in self.workers.values():
-                if not slot.is_over and slot.created + self.lifetime <= now:
+                if not slot.is_over and slot.ready_since + self.lifetime <= now:
                     self._retire(slot)
         self.has_over = False
         over = [
@@ -558,8 +560,9 @@ class Scheduler(Queue):
         due = [] if self.queued else [self.scaler.next_surplus(len(self.workers), self._unused())]
         if self.lifetime is not None:
             due += [
-                slot.created + self.lifetime
+                slot.ready_since + self.lifetime
                 for slot in self.workers.values()
-                if not slot.is_over or slot.state is WorkerState.IDLE
+                if slot.ready_since < math.inf
+                and (slot.state is WorkerState.IDLE or not slot.is_over)
             ]
         return min((when for when in due if when is not None), default=None)

@@ -3,6 +3,7 @@
 Owns nothing but the record. Knows nothing of who decides what.
 """
 
+import math
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -30,6 +31,7 @@ class WorkerSlot:
         is_over: it gets nothing more, and ends when it holds nothing.
         failures: how many of its tasks raised, where that matters.
         busy_since: when it would have become ready if it had never been idle since.
+        ready_since: when it became ready; infinity as long as it is not.
     """
 
     number: int
@@ -48,6 +50,7 @@ class WorkerSlot:
     is_over: bool = False
     failures: int = 0
     busy_since: float = 0.0
+    ready_since: float = math.inf
 
     def busy_until(self, now: float) -> float:
         """Returns for how many seconds it has run tasks, since it was ready."""

@@ -3,6 +3,7 @@
 The model knows a scheduler by its public methods and by what a slot says of itself.
 """
 
+import math
 from collections.abc import Set as AbstractSet
 from random import Random
 
@@ -55,7 +56,7 @@ class Model(RuleBasedStateMachine):
         self.need: dict[int, Need | None] = {}
         self.homes: dict[Need, int] = {}
         self.delayed: dict[int, float] = {}
-        self.created: dict[int, float] = {}
+        self.ready: dict[int, float] = {}
         self.expected: dict[int, float | None] = {}
         self.held: dict[int, list[int]] = {}  # by living worker
         self.parked: dict[int, list[int]] = {}
@@ -257,17 +258,20 @@ class Model(RuleBasedStateMachine):
             self.scheduler.worker_started(self.numbers, self.now)
             self.held[self.numbers] = []
             self.parked[self.numbers] = []
-            self.created[self.numbers] = self.last_used[self.numbers] = self.now
+            self.last_used[self.numbers] = self.now
             self.booting.add(self.numbers)
 
     @precondition(lambda self: self.booting)
     @rule(random=picks)
     def a_worker_is_ready(self, random: Random) -> None:
         worker = random.choice(sorted(self.booting))
-        self.scheduler.worker_ready(worker, self.now)
-        self.last_used[worker] = self.now
+        self.is_ready(worker)
         self.booting.remove(worker)
         self.boot_failures = 0
+
+    def is_ready(self, worker: int) -> None:
+        self.scheduler.worker_ready(worker, self.now)
+        self.ready[worker] = self.last_used[worker] = self.now
 
     @precondition(lambda self: self.busy)
     @rule(random=picks)
@@ -348,7 +352,7 @@ class Model(RuleBasedStateMachine):
         left = len(slots) - len(ended)
         for worker in ended:
             assert slots[worker].state is State.IDLE
-            if lifetime is None or self.now < self.created[worker] + lifetime:
+            if lifetime is None or self.now < self.ready[worker] + lifetime:
                 assert scaling.idle_timeout is not None
                 assert self.now - self.last_used[worker] >= scaling.idle_timeout
                 assert left >= scaling.min_workers
@@ -357,7 +361,8 @@ class Model(RuleBasedStateMachine):
             del self.held[worker], self.parked[worker]
             self.homes = {need: home for need, home in self.homes.items() if home != worker}
         for worker, slot in self.scheduler.workers.items():
-            is_old = lifetime is not None and self.now >= self.created[worker] + lifetime
+            ready = self.ready.get(worker, math.inf)
+            is_old = lifetime is not None and self.now >= ready + lifetime
             assert slot.is_over == is_old or slot.is_over
 
     @rule(seconds=st.integers(1, 10) | st.just(STUCK_SECONDS / 2))
@@ -430,8 +435,7 @@ class Model(RuleBasedStateMachine):
             self.workers_end_that_are_not_needed()
             self.it_decides()
             for worker in sorted(self.booting):
-                self.scheduler.worker_ready(worker, self.now)
-                self.last_used[worker] = self.now
+                self.is_ready(worker)
             self.booting.clear()
             self.boot_failures = 0
             for worker in self.busy:
