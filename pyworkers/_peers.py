@@ -101,7 +101,7 @@ class Peers:
         self.told[worker] = _Told()
         environment = self._hub.environment
         if environment is not None:
-            self._tell_environment(worker, environment.look())
+            self._tell_environment(worker, environment.look_closely())
         self.send(worker, Kind.SETUP, 0, self._setup)
         return worker
 

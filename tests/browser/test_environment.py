@@ -94,13 +94,14 @@ async with WorkerPool(1) as pool:
     write(folder / "later.py", "def late(): return 'late'")
     import later
     found.append(await pool.submit(later.late))
-write(folder / "sizes.py", "unit = 10 + 0")
-async with WorkerPool(1) as pool:
-    found.append(await pool.submit(shapes.area, 2, 3))
+for unit in ("1", "10 + 0"):
+    write(folder / "sizes.py", f"unit = {{unit}}")
+    async with WorkerPool(1) as pool:
+        found.append(await pool.submit(shapes.area, 2, 3))
 sys.path.remove(str(folder))
 return found
 """
-    assert hub.run(body) == [6, "deep", "/tmp/own1/pack/__init__.py", "late", 60]
+    assert hub.run(body) == [6, "deep", "/tmp/own1/pack/__init__.py", "late", 6, 60]
 
 
 def test_packages_that_the_hub_installs_are_found_by_its_workers(hub: Hub) -> None:
