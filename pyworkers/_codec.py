@@ -343,20 +343,31 @@ def decode(data: Any, buffers: Sequence[Any] = ()) -> Any:
         raise PayloadError(f"{type(error).__name__}: {error}") from error
 
 
+def summary(error: BaseException) -> str:
+    """Returns type and text of an error, whose own code may be what fails."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception as worse:
+        return f"{type(error).__name__}, whose text cannot be had ({type(worse).__name__})"
+
+
 def portable(error: BaseException) -> BaseException:
     """Returns an exception, or a PayloadError that tells of it if it cannot travel."""
     try:
         data, buffers, _ = encode(error)
         decode(data, buffers)
     except PayloadError as why:
-        text = f"{type(error).__name__}: {error}, which cannot be sent back: {why}"
+        text = f"{summary(error)}, which cannot be sent back: {why}"
         return PayloadError(f"the task raised {text}")
     return error
 
 
 def shortened(value: Any) -> str:
     """Names a value for a message."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except Exception as error:
+        text = f"something whose repr() raises {type(error).__name__},"
     if len(text) > 60:
         text = text[:57] + "..."
     return f"{text} of type {type(value).__name__}"

@@ -79,6 +79,7 @@ class Crew:
             self._hub.remind(time.monotonic() + QUIET_SECONDS)
             if spare.state is WorkerState.IDLE:
                 self._scheduler.worker_ready(spare.number, time.monotonic())
+                self._ledger.worker_ready(spare.number)
                 is_ready = True
         return is_ready
 
@@ -227,8 +228,7 @@ class Crew:
         if self._peers.fork is not None:
             self._peers.fork.end()
         if broken is None:
-            for future in list(self._warming.values()):
-                self._hub.after(future.cancel)
+            self._settle_warming(Future.settle_cancelled)
         else:
             self._settle_warming(lambda future: future.set_exception(broken()))
 

@@ -19,7 +19,8 @@ Futures are settled last, by way of the hub: what their callbacks do finds this 
 import itertools
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
 
@@ -158,6 +159,8 @@ class Engine:
         now = time.monotonic()
         try:
             id = self.functions.register(function)
+            if self.functions.is_crowded:
+                self._forget_functions(id if judged is None else judged)
             call = encode_call(function, id, args, kwargs)
             if call[2]:
                 check_mode(self._hub.mode, call[2])
@@ -181,32 +184,75 @@ class Engine:
         if expected is not None and expected < _SHORT_SECONDS:
             future.is_short = True
         deadline = None if timeout is None or timeout == math.inf else now + timeout
-        self.scheduler.submitted(
-            number, priority, deadline, expected, now, need, delay, retries, preemptible, backoff
-        )
-        task = Task(future, id, call, priority, now + delay, keep, retry_on, asked)
-        if breaker is not None:
-            task.breaker, task.judged = breaker, id if judged is None else judged
-        self.tasks[number] = task
-        if is_pure:
-            self._pure_calls.remember(call, keep, future)
-        self.dispatch()
-        if deadline is not None:
-            self._hub.remind(deadline)
-        if delay:
-            self._hub.remind(now + delay, self)
-        self._link.flush()
+        self._hub.busy += 1
+        try:
+            self.scheduler.submitted(
+                number,
+                priority,
+                deadline,
+                expected,
+                now,
+                need,
+                delay,
+                retries,
+                preemptible,
+                backoff,
+            )
+            task = Task(future, id, call, priority, now + delay, keep, retry_on, asked)
+            if breaker is not None:
+                task.breaker, task.judged = breaker, id if judged is None else judged
+            self.tasks[number] = task
+            if is_pure:
+                self._pure_calls.remember(call, keep, future)
+            if need is not None:
+                self._fail_hopeless(now)
+            self.dispatch()
+            if deadline is not None:
+                self._hub.remind(deadline)
+            if delay:
+                self._hub.remind(now + delay, self)
+            self._link.flush()
+        finally:
+            self._hub.busy -= 1
         self._hub.work_inline()
         self._hub.settle()
         return future
 
+    def _forget_functions(self, wanted: int) -> None:
+        """Has functions forgotten that no task needs, nor what is told of tasks."""
+        used = {wanted} | {
+            id for task in self.tasks.values() for id in (task.function, task.judged)
+        }
+        used |= self.ledger.functions_told()
+        for id in self.functions.forget(used):
+            self.peers.forget_function(id)
+
+    def _fail_hopeless(self, now: float) -> None:
+        """Fails what no worker can do that is left, where those that were lost are not replaced."""
+        for number in self.scheduler.hopeless(now):
+            task = self.tasks[number]
+            self._stops.withdraw(number, "lost")
+            text = "no worker is left with the capabilities of this task, and none will be started"
+            self._outcomes.fail(task, BrokenWorkerPool(text))
+            self._hub.after(self._end_if_over)
+
     def warm_up(self) -> Future[None]:
         """Starts all workers; the future is done when all are ready."""
-        future = self.crew.warm_up(next(_task_numbers))
-        self._link.flush()
+        with self._undisturbed():
+            future = self.crew.warm_up(next(_task_numbers))
         self._hub.work_inline()
         self._hub.settle()
         return future
+
+    @contextmanager
+    def _undisturbed(self) -> Iterator[None]:
+        """Flushes at its end; what the collector asks for meanwhile waits for ``settle``."""
+        self._hub.busy += 1
+        try:
+            yield
+            self._link.flush()
+        finally:
+            self._hub.busy -= 1
 
     def check_open(self) -> None:
         """Raises RuntimeError or BrokenWorkerPool if no more tasks are taken."""
@@ -228,14 +274,14 @@ class Engine:
         Returns:
             Whether it is forgotten.
         """
-        forgotten = self._stops.withdraw(number, "cancelled")
-        if forgotten:
-            self._end_if_over()
-        elif running and number in self.tasks and not self.tasks[number].abandoned:
-            self._stops.abandon(number, "it was cancelled", "cancelled", time.monotonic())
-            forgotten = True
-        self.dispatch()
-        self._link.flush()
+        with self._undisturbed():
+            forgotten = self._stops.withdraw(number, "cancelled")
+            if forgotten:
+                self._end_if_over()
+            elif running and number in self.tasks and not self.tasks[number].abandoned:
+                self._stops.abandon(number, "it was cancelled", "cancelled", time.monotonic())
+                forgotten = True
+            self.dispatch()
         self._hub.look_again()
         self._hub.settle()
         return forgotten
@@ -245,20 +291,21 @@ class Engine:
         task = self.tasks.get(number)
         if task is None:
             return False
-        if self._stops.withdraw(number, "cancelled"):  # sent, but not started
+        is_settled = task.abandoned  # now or soon
+        with self._undisturbed():
+            if self._stops.withdraw(number, "cancelled"):  # sent, but not started
+                self._end_if_over()
+            else:
+                worker = self.scheduler.holder(number)
+                assert worker is not None
+                self.scheduler.ending(number)
+                if not is_settled:
+                    self.ledger.task_over(worker, task, "cancelled")
+                    task.abandoned = True
+                self._lose(worker, "its task was killed", True)
+            self.dispatch()
+        if not is_settled:
             task.future.settle_cancelled()
-            self._end_if_over()
-        else:
-            worker = self.scheduler.holder(number)
-            assert worker is not None
-            self.scheduler.ending(number)
-            if not task.abandoned:
-                self.ledger.task_over(worker, task, "cancelled")
-                task.abandoned = True
-            self._lose(worker, "its task was killed", True)
-            task.future.settle_cancelled()
-        self.dispatch()
-        self._link.flush()
         self._hub.look_again()
         self._hub.settle()
         return task.future.cancelled()
@@ -271,7 +318,8 @@ class Engine:
         if cancel_futures:
             for task in list(self.tasks.values()):
                 task.future.cancel()
-        self._end_if_over()
+        with self._undisturbed():
+            self._end_if_over()
         self._hub.settle()
 
     def end_workers(self, softly: bool) -> None:
@@ -282,22 +330,22 @@ class Engine:
         """
         self.begin_shutdown(cancel_futures=True)
         running: list[Task] = []
-        for number, task in list(self.tasks.items()):
-            if task.abandoned:
-                continue
-            if self._stops.withdraw(number, "cancelled"):
-                task.future.settle_cancelled()
-            else:
-                running.append(task)
-                self._stops.abandon(
-                    number, "the pool was terminated", "cancelled", time.monotonic()
-                )
-        if not softly:
-            for number in self.tasks:
-                self._stops.over(number)
-            self.tasks.clear()
-        self._end_if_over()
-        self._link.flush()
+        with self._undisturbed():
+            for number, task in list(self.tasks.items()):
+                if task.abandoned:
+                    continue
+                if self._stops.withdraw(number, "cancelled"):
+                    self._hub.after(task.future.settle_cancelled)
+                else:
+                    running.append(task)
+                    self._stops.abandon(
+                        number, "the pool was terminated", "cancelled", time.monotonic()
+                    )
+            if not softly:
+                for number in self.tasks:
+                    self._stops.over(number)
+                self.tasks.clear()
+            self._end_if_over()
         for task in running:
             self._outcomes.fail(task, BrokenWorkerPool("the workers of the pool were ended"))
         self._hub.settle()
@@ -351,6 +399,12 @@ class Engine:
 
     def tick(self, now: float) -> float | None:
         """Ends what is overdue; returns when the next thing is due."""
+        with self._undisturbed():
+            due = self._do_what_is_due(now)
+        self._hub.settle()
+        return due
+
+    def _do_what_is_due(self, now: float) -> float | None:
         for number in self.scheduler.expired(now):
             task = self.tasks[number]
             if task.abandoned:
@@ -375,7 +429,6 @@ class Engine:
         self._end_due = self._look_due = None
         answer_due = self.messages.messenger.tick(now)
         self.dispatch()
-        self._hub.settle()
         alone = (self.scheduler.next_release(), self.scheduler.restarts.next_due(now))
         for when in alone:  # there may be no worker that brings this pool back
             if when is not None:
@@ -609,8 +662,10 @@ class Engine:
                 self._hub.remind(due, self)
         if self.scheduler.broken is not None and self.broken is None:
             self._break(BrokenWorkerPool(self.scheduler.broken))
-        elif self.broken is None and not self.shut_down:
-            self.crew.all_warm()
+        elif self.broken is None:
+            if not self.shut_down:
+                self.crew.all_warm()
+            self._fail_hopeless(now)
         self._end_if_over()
 
     def _break(self, cause: BaseException) -> None:
@@ -624,8 +679,14 @@ class Engine:
         for number, task in tasks.items():
             self._stops.over(number)
             if not task.abandoned:
-                self.ledger.records.cut_off(task, None, "failed")
+                self.ledger.task_over(None, task, "failed")
                 self._outcomes.fail(task, self._broken_error())
+
+    @property
+    def leaving(self) -> int:
+        """How many tasks are over but for that their workers have not heard of it."""
+        asked = (self.tasks.get(number) for number in self._stops.endings.tasks)
+        return sum(task is not None and task.abandoned for task in asked)
 
     def _end_if_over(self) -> None:
         if self.shut_down and not self.tasks:

@@ -6,7 +6,7 @@ calls of pure functions whose futures answer equal ones. Knows nothing of worker
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -20,6 +20,9 @@ from pyworkers.errors import PayloadError
 
 CACHED_CALLS: Final = 256
 """So many results of pure functions are remembered; those not asked for longest are forgotten."""
+
+KEPT_FUNCTIONS: Final = 256
+"""So many functions that were pickled by value are kept at least, those that were called last."""
 
 _SMOOTHING: Final = 0.2
 """Weight of the newest run in the average of what a function takes."""
@@ -38,7 +41,11 @@ class Functions:
         self.seconds: dict[int, float] = {}
         """How long a task of a function takes, on average; without those that were never run."""
         self._mode = mode
+        self._last = 0
         self._digests: dict[bytes, int] = {}
+        self._by_value: dict[int, bytes] = {}
+        """Digests, by the numbers of functions; those that were called last are last."""
+        self._most = 2 * KEPT_FUNCTIONS
         self._importable: dict[Callable[..., Any], int] = {}
         self._unchanged: WeakKeyDictionary[Callable[..., Any], tuple[list[object], int]] = (
             WeakKeyDictionary()
@@ -58,20 +65,45 @@ class Functions:
         made_of = makings(function)
         if made_of is not None:
             known = self._unchanged.get(function)
-            if known is not None and are_same(known[0], made_of):
+            if known is not None and known[1] in self.encoded and are_same(known[0], made_of):
+                self._by_value[known[1]] = self._by_value.pop(known[1])
                 return known[1]
         encoded = _codec.encode_function(function)
         check_mode(self._mode, encoded[2])
         digest = hashlib.blake2b(encoded[0], digest_size=16).digest()
-        id = self._digests.setdefault(digest, len(self._digests) + 1)
-        if id not in self.encoded:
+        id = self._digests.get(digest, 0)
+        if not id:
+            self._last += 1
+            id = self._digests[digest] = self._last
             self.encoded[id] = encoded
             self.names[id] = getattr(function, "__qualname__", type(function).__qualname__)
         if _codec.is_importable(function):
             self._importable[function] = id
-        elif made_of is not None:
+            return id
+        self._by_value.pop(id, None)
+        self._by_value[id] = digest
+        if made_of is not None:
             self._unchanged[function] = made_of, id
         return id
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether there are many functions that may be forgotten."""
+        return len(self._by_value) > self._most
+
+    def forget(self, used: Container[int]) -> list[int]:
+        """Forgets functions that were not called for long, and returns their numbers.
+
+        Args:
+            used: the numbers of those that are needed.
+        """
+        old = list(self._by_value)[:-KEPT_FUNCTIONS]
+        forgotten = [id for id in old if id not in used]
+        for id in forgotten:
+            del self._digests[self._by_value.pop(id)], self.encoded[id], self.names[id]
+            self.seconds.pop(id, None)
+        self._most = 2 * max(KEPT_FUNCTIONS, len(self._by_value))
+        return forgotten
 
     def took(self, id: int, seconds: float) -> None:
         """A task of a function ran so long."""

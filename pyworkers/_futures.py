@@ -270,6 +270,12 @@ class Future(concurrent.futures.Future[T]):
                 return
         super().add_done_callback(fn)
 
+    def remove_done_callback(self, fn: Callable[[Any], object]) -> None:
+        """Has a function not called any more; nothing happens if it was not going to be."""
+        with _lock:
+            if self._state not in _OVER and fn in self._done_callbacks:
+                self._done_callbacks.remove(fn)
+
     def cancel(self, running: bool = False) -> bool:
         """Takes the task back; returns whether it is cancelled.
 

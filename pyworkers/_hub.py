@@ -87,6 +87,8 @@ class Hub:
         self.at_last = self._tells.append
         """Has a function called once there is nothing of ``after`` left to call."""
         self._pumping = False
+        self.busy = 0
+        """In how many calls engines are that must not be called meanwhile, and settle after it."""
         self._due = math.inf
         self._turn_due: float | None = None
         self._rung: asyncio.Future[None] | None = None
@@ -164,6 +166,15 @@ class Hub:
         """Makes the calls of ``after`` and ``at_last``, unless whoever pumps is going to."""
         while (queue := self._settles or self._tells) and not self._pumping:
             queue.popleft()()
+
+    def when_safe(self, call: Callable[[], object]) -> None:
+        """Has a function called soon, and not in the middle of anything.
+
+        For what the garbage collector asks for, which may do so between any two steps.
+        """
+        self._settles.append(call)
+        if not self.busy:
+            self._staff.when_free(self.settle)
 
     def _gather(self, milliseconds: float) -> bool:
         if not self._frames:
@@ -338,8 +349,9 @@ class Hub:
             self._rung = None
 
     def _next_bell(self) -> "asyncio.Future[None]":
-        if self._rung is None:
-            self._rung = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        if self._rung is None or self._rung.get_loop() is not loop:  # which is over, then
+            self._rung = loop.create_future()
         return self._rung
 
     def _why_not_blocking(self) -> str:

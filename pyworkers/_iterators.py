@@ -36,6 +36,9 @@ class Waiting(Protocol):
     async def wait_async(self, is_done: Callable[[], bool], timeout: float | None) -> bool:
         """Waits without blocking."""
 
+    def when_safe(self, call: Callable[[], object]) -> None:
+        """Has a function called soon, and not in the middle of anything."""
+
 
 Submit = Callable[[Callable[..., Any], tuple[Any, ...], float], Future[Any]]
 """Submits a function with arguments; it does not start for so many seconds."""
@@ -126,6 +129,11 @@ async def _await_each(
     except Exception as error:
         raise ChunkFailed(results, _codec.portable(error)) from error
     return results, time.perf_counter() - started
+
+
+def _cancel_all(chunks: Iterable[Future[Any]]) -> None:
+    for chunk in chunks:
+        chunk.cancel()
 
 
 def _tell(mapped: "weakref.ref[Mapped[Any]]", chunk: concurrent.futures.Future[Any]) -> None:
@@ -287,7 +295,8 @@ class Mapped(_Stream[T]):
         self._ready.clear()
 
     def __del__(self) -> None:
-        self.close()
+        if self._chunks:
+            self._hub.when_safe(partial(_cancel_all, self._chunks))
 
 
 class Completed(_Stream[Future[T]]):
@@ -299,8 +308,9 @@ class Completed(_Stream[Future[T]]):
         self._waited = list(dict.fromkeys(futures))
         self._missing = len(self._waited)
         note: Callable[[Any], object] = self._done.append
+        self._note = note
         for future in self._waited:
-            future.add_done_callback(note)
+            future.add_done_callback(self._note)
 
     def _is_over(self) -> bool:
         return self._missing == 0
@@ -314,7 +324,9 @@ class Completed(_Stream[Future[T]]):
 
     def close(self, running: bool = False) -> None:
         self._missing = 0
-        if running:
-            for future in self._waited:
+        for future in self._waited:
+            if isinstance(future, Future):  # and of no other executor
+                future.remove_done_callback(self._note)
+            if running:
                 future.cancel(running)
         self._waited.clear()

@@ -59,11 +59,11 @@ class Lane:
 
     def push(self, place: Place) -> None:
         """Queues a task."""
-        self.waiting += 1
         if self.run and place < self.run[-1]:
             heapq.heappush(self.heap, place)
         else:
             self.run.append(place)
+        self.waiting += 1
 
     def pop(self) -> Place:
         """Takes the first place out, without counting."""

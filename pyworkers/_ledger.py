@@ -151,6 +151,8 @@ class Ledger:
         """
         counts = self.counts
         setattr(counts, outcome, getattr(counts, outcome) + 1)
+        if outcome == _FAILED:  # counted among those that finished
+            counts.finished += 1
         self.records.cut_off(task, worker, outcome)
         if "task_done" in self.listeners:
             name = self._names[task.function]
@@ -193,8 +195,17 @@ class Ledger:
         """Logs something of a worker, whose number is an attribute of the record."""
         logger.info(text, worker, self._name, *details, extra={"worker": worker})
 
-    def statistics(self, fork: ForkReport | None) -> PoolStatistics:
-        """Returns what has happened so far, and what has become of the pool's fork."""
+    def functions_told(self) -> set[int]:
+        """Returns the numbers of the functions of tasks that are told of, though they are over."""
+        return {task[5] for task in (*self.counts.latest, *self.counts.recent)}
+
+    def statistics(self, fork: ForkReport | None, leaving: int) -> PoolStatistics:
+        """Returns what has happened so far.
+
+        Args:
+            fork: what has become of the pool's fork; None if it has none.
+            leaving: how many tasks are over but for that their workers have not heard of it.
+        """
         counts, scheduler, now = self.counts, self._scheduler, time.monotonic()
         counts.fold()
         lived = counts.lived + sum(now - slot.created for slot in scheduler.workers.values())
@@ -202,7 +213,7 @@ class Ledger:
         finished -= counts.dropped
         over = finished + counts.cancelled + counts.timed_out + counts.lost
         return PoolStatistics(
-            submitted=over + scheduler.outstanding,
+            submitted=over + scheduler.outstanding - leaving,
             done=finished - counts.failed,
             failed=counts.failed,
             cancelled=counts.cancelled,

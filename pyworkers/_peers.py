@@ -153,6 +153,13 @@ class Peers:
             self.bytes_sent += len(payload)
             self._link.send(worker, Kind.TASK, number, payload, flags, since, told.epoch)
 
+    def forget_function(self, function: int) -> None:
+        """Has workers forget a function that no task needs any more."""
+        for worker, told in self.told.items():
+            if function in told.functions:
+                told.functions.remove(function)
+                self.send(worker, Kind.FUNCTION, function, NOTHING)
+
     def _tell_environment(self, worker: int, epoch: int) -> None:
         environment = self._hub.environment
         if environment is not None:

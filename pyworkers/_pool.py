@@ -18,6 +18,7 @@ from collections.abc import (
 )
 from concurrent.futures import Executor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, NoReturn, ParamSpec, Self, TypeVar, overload
@@ -204,7 +205,8 @@ class WorkerPool(Executor):
         name = f"pyworkers pool {next(_pool_numbers)}"
         self._engine = options.engine(self._hub, name, setup, self._places)
         _js.route_executors(WorkerPool)
-        weakref.finalize(self, self._engine.begin_shutdown, cancel_futures=False)
+        shutdown = partial(self._engine.begin_shutdown, cancel_futures=False)
+        weakref.finalize(self, self._hub.when_safe, shutdown)
         self._engine.dispatch()
         self._hub.link.flush()
 
@@ -358,8 +360,8 @@ class WorkerPool(Executor):
         Raises:
             ValueError: the priority, timeout, retries, delay or backoff is out of its range, no
                 worker has such a capability, or retry_on or backoff is given without retries.
-            TypeError: retry_on has something in it that is no type of exceptions, or breaker is no
-                CircuitBreaker.
+            TypeError: retry_on has something in it that is no type of exceptions, breaker is no
+                CircuitBreaker, or affinity has no hash.
             RuntimeError: the pool is shut down.
             BrokenWorkerPool: the pool is broken.
             QueueFull: as many tasks wait as ``max_pending`` allows.
@@ -388,6 +390,7 @@ class WorkerPool(Executor):
             if not block:
                 raise self._full()
             self._hub.wait(self._has_room, None)
+        hash(affinity)  # raises what says why it is no key
         need = Need(needed, affinity) if needed or affinity is not None else None
         asked = None
         if metadata is not None or timeout is not None or retries or delay:
@@ -426,8 +429,9 @@ class WorkerPool(Executor):
 
     def stats(self) -> PoolStatistics:
         """Returns what has happened in this pool so far."""
-        fork = self._engine.peers.fork
-        return self._engine.ledger.statistics(None if fork is None else fork.report())
+        engine, fork = self._engine, self._engine.peers.fork
+        report = None if fork is None else fork.report()
+        return engine.ledger.statistics(report, engine.leaving)
 
     def workers(self, *, ended: bool = False) -> list[WorkerInfo]:
         """Returns what each worker of this pool is doing now.

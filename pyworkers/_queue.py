@@ -15,7 +15,7 @@ from pyworkers._lanes import Lane, Lanes, Need
 from pyworkers._policies import AGEING_SECONDS, DEFAULT_PRIORITY, Policy, QueuedTask
 
 _SLACK: Final = 64
-"""So many deadlines of what is over may lie about."""
+"""So many deadlines and delays of what is over may lie about."""
 
 
 @dataclass(slots=True)
@@ -118,36 +118,46 @@ class Queue:
             rank = since - priority * AGEING_SECONDS
         again = Retries(retries, backoff) if retries else None
         entry = self._tasks[task] = Entry(rank, priority, expected, need, again, preemptible)
-        if delay:
-            self._delay(task, entry, since)
-        elif need is None:
-            lane = self._main
-            lane.waiting += 1
-            self.queued += 1
-            place = rank, task
-            if lane.run and place < lane.run[-1]:
-                heapq.heappush(lane.heap, place)
+        try:
+            if delay:
+                self._delay(task, entry, since)
+            elif need is None:
+                lane = self._main
+                place = rank, task
+                if lane.run and place < lane.run[-1]:
+                    heapq.heappush(lane.heap, place)
+                else:
+                    lane.run.append(place)
+                lane.waiting += 1
+                self.queued += 1
             else:
-                lane.run.append(place)
-        else:
-            self._enqueue(task, entry)
+                self._enqueue(task, entry)
+        except Exception:  # its rank cannot be compared
+            del self._tasks[task]
+            raise
         if deadline is not None:
             if len(self._deadlines) > 2 * len(self._tasks) + _SLACK:
-                self._deadlines = [due for due in self._deadlines if due[1] in self._tasks]
-                heapq.heapify(self._deadlines)
+                self._deadlines = self._outstanding_of(self._deadlines)
             heapq.heappush(self._deadlines, (deadline, task))
 
+    def _outstanding_of(self, dues: list[tuple[float, int]]) -> list[tuple[float, int]]:
+        left = [due for due in dues if due[1] in self._tasks]
+        heapq.heapify(left)
+        return left
+
     def _delay(self, task: int, entry: Entry, until: float) -> None:
+        if len(self._delayed) > 2 * self.delayed + _SLACK:
+            self._delayed = self._outstanding_of(self._delayed)
         self.delayed += 1
         entry.is_delayed = True
         heapq.heappush(self._delayed, (until, task))
 
     def _enqueue(self, task: int, entry: Entry) -> None:
-        self.queued += 1
         if entry.need is None:
             self._main.push((entry.rank, task))
         else:
             self._lanes.push((entry.rank, task), entry.need)
+        self.queued += 1
 
     def cancelled(self, task: int) -> bool:
         """A task is not wanted any more; returns False if a worker has it, or it is over."""

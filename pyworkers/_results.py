@@ -27,7 +27,7 @@ def described(error: BaseException) -> tuple[tuple[bytes, list[Any], str, str], 
     if isinstance(error, MemoryError):
         _let_go(error)
     trace = "".join(traceback.format_exception(error))
-    summary = f"{type(error).__name__}: {error}"
+    summary = _codec.summary(error)
     # Pickled for itself: should the other side be unable to read it, the rest still tells of it.
     data, buffers, handles = _codec.encode(_codec.portable(error))
     return (data, buffers, summary, trace), handles

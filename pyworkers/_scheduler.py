@@ -19,7 +19,7 @@ import heapq
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from pyworkers._backoff import Restarts
 from pyworkers._lanes import Lane
@@ -157,22 +157,24 @@ class Scheduler(Queue):
             self._preempted = None
         self._update(slot)
 
-    def preempt(self) -> int | None:
+    def preempt(self, now: float) -> int | None:
         """Returns a task that shall make room for one of higher priority; None if none need.
 
         It counts as one that was asked to end. There is one at a time: the next is named when it
-        has left its worker.
+        has left its worker. None is named that would be the first again in the queue.
         """
         if self._idle or self.staffing.starting or self._preempted is not None:
             return None
-        if len(self.workers) < self.max_workers and self.broken is None:
+        if self.broken is None and self.staffing.startable(now) > 0:
             return None
-        for (_, task), lane in self._lanes.open():
-            urgent = self._tasks[task].priority
+        for place, lane in self._lanes.open():
+            urgent = self._tasks[place[1]].priority
             found = [
                 (self._tasks[other].priority, -other)
                 for other in self.preemptible
-                if self._tasks[other].priority < urgent and self._is_in_the_way(other, lane)
+                if self._tasks[other].priority < urgent
+                and self._is_in_the_way(other, lane)
+                and (self._rank_at(other, now), other) > place
             ]
             if found:
                 victim = -min(found)[1]
@@ -193,9 +195,19 @@ class Scheduler(Queue):
             and lane.requires <= slot.capabilities
         )
 
+    def _rank_at(self, task: int, now: float) -> Any:
+        """The rank of a task that a worker has: the time for which it ran is no time of waiting."""
+        entry = self._tasks[task]
+        assert entry.worker is not None
+        slot = self.workers[entry.worker]
+        if self._ranks or not slot.held or slot.held[0] != task:
+            return entry.rank
+        return entry.rank + max(0.0, now - slot.last_used)
+
     def left(self, worker: int, task: int, now: float) -> None:
         """A worker has let go of a task that was preempted, which is queued again."""
         slot = self.workers[worker]
+        self._tasks[task].rank = self._rank_at(task, now)
         self._take_off(slot, task, now)
         slot.taken -= 1
         self._requeue([task])
@@ -259,7 +271,9 @@ class Scheduler(Queue):
             now: the time.
         """
         slot = self.workers[worker]
-        self.broken = self.staffing.lost(worker, reason) or self.broken
+        if self._preempted is not None and self.holder(self._preempted) == worker:
+            self._tasks[self._preempted].rank = self._rank_at(self._preempted, now)
+        self.broken = self.staffing.lost(worker, reason, is_failure=may_retry) or self.broken
         self._idle.pop(worker, None)
         self._room.pop(worker, None)
         self._ahead.discard(worker)
@@ -320,6 +334,19 @@ class Scheduler(Queue):
         slot.in_the_way = True
         self._update(slot)
         return back
+
+    def hopeless(self, now: float) -> list[int]:
+        """Returns the tasks that wait for what no worker can do that there is or may be."""
+        if self.restarts.replaces or not self.places or self.staffing.startable(now) > 0:
+            return []
+        living = [slot.capabilities for slot in self.workers.values()]
+        return [
+            task
+            for task, entry in self._tasks.items()
+            if entry.worker is None
+            and entry.need is not None
+            and not any(entry.need.requires <= offered for offered in living)
+        ]
 
     def _requeue(self, tasks: list[int]) -> None:
         """Queues tasks again; by their ranks they have the places that they had."""

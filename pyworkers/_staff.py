@@ -46,6 +46,9 @@ class Staff(Protocol):
     def soon(self, callback: Callable[[], object], loop: asyncio.AbstractEventLoop) -> None:
         """Calls back once all is done that is going on."""
 
+    def when_free(self, callback: Callable[[], object]) -> None:
+        """Calls back once nothing of Python runs, or at once where calls disturb nothing."""
+
     def check_blocking(self) -> None:
         """Raises ModeError if workers could not start while this thread is blocked."""
 
@@ -87,6 +90,9 @@ class ThreadStaff:
         pass
 
     def soon(self, callback: Callable[[], object], loop: asyncio.AbstractEventLoop) -> None:
+        self.when_free(callback)
+
+    def when_free(self, callback: Callable[[], object]) -> None:
         self._soon.append(callback)
         self._shim.soon(self._call_next)
 
@@ -139,6 +145,9 @@ class InlineStaff:
 
     def soon(self, callback: Callable[[], object], loop: asyncio.AbstractEventLoop) -> None:
         loop.call_soon(callback)
+
+    def when_free(self, callback: Callable[[], object]) -> None:
+        callback()
 
     def check_blocking(self) -> None:
         pass

@@ -76,12 +76,13 @@ class Staffing:
         self.starting -= 1
         self._boot_failures = 0
 
-    def lost(self, worker: int, reason: str) -> str | None:
+    def lost(self, worker: int, reason: str, is_failure: bool = True) -> str | None:
         """A worker is gone.
 
         Args:
             worker: its number.
             reason: what ended it.
+            is_failure: whether it should have lived; else it was not needed any more.
 
         Returns:
             Why no worker shall be started any more; None if others may.
@@ -92,7 +93,7 @@ class Staffing:
         if slot.state is WorkerState.INITIALIZING:
             self.starting -= 1
         if slot.state in (WorkerState.INITIALIZING, WorkerState.ERROR):
-            self._boot_failures += 1
+            self._boot_failures += is_failure
             if self._boot_failures >= MAX_BOOT_FAILURES:
                 count = self._boot_failures
                 return f"{count} workers in a row did not start; the last: {reason}"

@@ -60,6 +60,8 @@ class Reserve:
     workers: dict[int, WorkerSlot] = field(default_factory=dict)
     asleep: bool = True
     """Nothing will be done before there are tasks: ``plan`` need not be called."""
+    _used: float = 0.0
+    """When a worker of the pool last began or finished a task, as far as it was seen."""
 
     @property
     def ready(self) -> int:
@@ -102,8 +104,9 @@ class Reserve:
         if late:
             self.size = 0
         busy = sum(slot.state is WorkerState.BUSY for slot in pool)
-        used = max((slot.last_used for slot in pool), default=now)
-        idle_end = used + IDLE_SECONDS
+        # The pool may have ended all its workers meanwhile.
+        self._used = max((slot.last_used for slot in pool), default=self._used)
+        idle_end = self._used + IDLE_SECONDS
         if not busy and idle_end <= now:
             self.asleep = True
             return Plan(0, list(self.workers), None)

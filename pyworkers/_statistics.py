@@ -67,7 +67,7 @@ class PoolStatistics:
     Attributes:
         submitted: tasks that were taken.
         done: tasks that returned.
-        failed: tasks that raised.
+        failed: tasks that raised, or were cut off because the pool broke.
         cancelled: tasks that were taken back or killed.
         timed_out: tasks that were not done within their timeout.
         lost: tasks whose worker died.

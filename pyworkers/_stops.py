@@ -75,7 +75,7 @@ class Stops:
 
     def preempt(self, now: float) -> bool:
         """Has a task make room for one of higher priority, if it declared that it would."""
-        number = self._scheduler.preempt()
+        number = self._scheduler.preempt(now)
         if number is None:
             return False
         self._tasks[number].preempted = True

@@ -283,7 +283,11 @@ class Worker:
 
     def _keep_function(self, frame: Frame) -> None:
         # Read when first called: an error there belongs to that task.
-        self._functions[frame.id] = bytes(self._line.payload(frame)[0])
+        pickled = bytes(self._line.payload(frame)[0])
+        if pickled:
+            self._functions[frame.id] = pickled
+        else:
+            del self._functions[frame.id]
 
     def _function(self, id: int) -> Callable[..., Any]:
         known = self._functions[id]
@@ -393,7 +397,11 @@ class Worker:
         self._send_error(Kind.ERROR, task, error, time.perf_counter() - started)
 
     def _send_error(self, kind: Kind, id: int, error: BaseException, seconds: float) -> None:
-        value, handles = described(error)
+        try:
+            value, handles = described(error)
+        except BaseException as worse:
+            text = f"the task raised a {type(error).__name__}, which cannot be told: "
+            value, handles = described(PayloadError(text + _codec.summary(worse)))
         self._hold(id, handles)
         self._line.send(kind, id, value, seconds)
 

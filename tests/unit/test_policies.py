@@ -232,7 +232,7 @@ def test_a_delayed_task_runs_at_its_time_and_in_its_place() -> None:
 
 def test_a_worker_that_is_old_gets_nothing_more_and_ends_when_it_has_nothing_left() -> None:
     """C-03"""
-    scheduler = ready(Scheduler(1, lifetime=60.0), 1)
+    scheduler = ready(Scheduler(1, lifetime=60.0), 1, -0.001)
     scheduler.submitted(1)
     scheduler.submitted(2)
     assert scheduler.decide(0.0).assign == [(1, 1)]

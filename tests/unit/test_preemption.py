@@ -32,8 +32,8 @@ def test_the_lowest_and_newest_of_those_that_allow_it_makes_room() -> None:
     scheduler.decide(0.0)
     submit(scheduler, 5, 5)
     assert scheduler.decide(0.0).assign == []
-    assert scheduler.preempt() == 3
-    assert scheduler.preempt() is None, "one at a time"
+    assert scheduler.preempt(0.0) == 3
+    assert scheduler.preempt(0.0) is None, "one at a time"
     scheduler.left(3, 3, 1.0)
     assert scheduler.decide(1.0).assign == [(3, 5)]
     assert scheduler.outstanding == 5
@@ -44,16 +44,16 @@ def test_nothing_makes_room_where_there_is_some_or_for_its_equals() -> None:
     scheduler = with_workers(2)
     submit(scheduler, 1, 5)
     scheduler.decide(0.0)
-    assert scheduler.preempt() is None, "a worker is idle"
+    assert scheduler.preempt(0.0) is None, "a worker is idle"
     submit(scheduler, 2, 5)
     scheduler.decide(0.0)
     submit(scheduler, 3, 5)
-    assert scheduler.preempt() is None, "the same priority"
+    assert scheduler.preempt(0.0) is None, "the same priority"
     submit(scheduler, 4, 6)
     scheduler.worker_lost(1, "died")
-    assert scheduler.preempt() is None, "another worker can be started"
+    assert scheduler.preempt(0.0) is None, "another worker can be started"
     scheduler.worker_started(3, 1.0)
-    assert scheduler.preempt() is None, "one is starting"
+    assert scheduler.preempt(0.0) is None, "one is starting"
 
 
 def test_only_a_worker_that_can_run_what_waits_is_freed() -> None:
@@ -66,7 +66,7 @@ def test_only_a_worker_that_can_run_what_waits_is_freed() -> None:
     scheduler.decide(0.0)
     scheduler.submitted(3, 9, need=Need(frozenset({"gpu"}), None))
     assert scheduler.decide(0.0).assign == []
-    victim = scheduler.preempt()
+    victim = scheduler.preempt(0.0)
     assert victim == 2
     assert scheduler.holder(victim) != plain
 
@@ -78,7 +78,7 @@ def test_a_task_that_ended_by_itself_or_with_its_worker_is_not_waited_for() -> N
         submit(scheduler, 3 * task, 0)
         scheduler.decide(0.0)
         submit(scheduler, 3 * task + 1, 1, preemptible=False)
-        assert scheduler.preempt() == 3 * task
+        assert scheduler.preempt(0.0) == 3 * task
         if task == 1:
             scheduler.finished(1, 3 * task, 0.0)
         elif task == 2:
@@ -137,7 +137,7 @@ def test_whatever_makes_room_every_task_ends_once(seed: int) -> None:
                 scheduler.finished(worker, task, now)
                 over.append(task)
         scheduler.decide(now)
-        if (victim := scheduler.preempt()) is not None:
+        if (victim := scheduler.preempt(now)) is not None:
             assert victim not in asked
             asked.add(victim)
     assert sorted(over) == list(range(1, 301))
