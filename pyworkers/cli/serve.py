@@ -82,6 +82,8 @@ _CODING = re.compile(r"\s*([^\s;,]+)\s*(?:;\s*q=(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)
 
 _START_SECONDS = 30
 _LOOK_SECONDS = 0.05
+_LAST_TURNS = 5
+"""Of the event loop, in which a connection that was accepted is made."""
 
 
 def create_app(directory: str | os.PathLike[str], *, isolation: Isolation) -> Starlette:
@@ -314,13 +316,24 @@ class _Server(uvicorn.Server):
         self._on_listening()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._accept_no_more()
         ending = asyncio.ensure_future(super().shutdown(sockets))
-        # Again and again: one that was being accepted appears after the first look.
+        # Again and again, for where more were accepted all the same.
         while not ending.done():
             for connection in self.server_state.connections:
                 connection.transport.abort()
             await asyncio.wait([ending], timeout=_LOOK_SECONDS)
         await ending
+
+    async def _accept_no_more(self) -> None:
+        """Has asyncio finish what it is accepting, which it would lose when the server closes."""
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(NotImplementedError):  # of the event loop of Windows
+            for server in self.servers:
+                for listener in server.sockets:
+                    loop.remove_reader(listener.fileno())
+        for _ in range(_LAST_TURNS):
+            await asyncio.sleep(0)
 
 
 def _accepted_codings(request: Headers) -> list[str]:
