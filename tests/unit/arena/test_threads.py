@@ -41,3 +41,8 @@ def test_both_views_reach_equally_far_while_another_thread_grows_the_region(page
     found = stress("arena_growth.mjs", pages)
     assert found["looks"] > 1_000
     assert found["different"] == 0
+
+
+def test_a_primitive_at_the_end_of_a_view_is_whole() -> None:
+    """A-03: of what another thread has grown, a thread sees all words of what it was told of."""
+    assert stress("arena_straddle.mjs") == []
