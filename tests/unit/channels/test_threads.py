@@ -27,3 +27,9 @@ def test_two_threads_pass_frames_both_ways_and_lose_none() -> None:
         assert (mine["sent"]["frames"], mine["sent"]["parts"]) == (frames, parts)
         assert (mine["wrong"], mine["late"]) == (0, 0)
         assert mine["waits"] > 1_000, "they hardly waited for each other"
+
+
+def test_what_a_ring_did_not_take_moves_on_while_the_next_task_runs() -> None:
+    """A-05: whether that computes or sleeps; so it is not lost if that task is ended."""
+    report = stress("backlog.mjs")
+    assert report == {"said": 40, "computes": 40, "sleeps": 40}
