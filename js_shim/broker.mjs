@@ -197,6 +197,11 @@ export function serveBroker(port, broker) {
  * @implements {BrokerLike}
  */
 export class RemoteBroker {
+  /** Of the workers that were asked for, and of which no end is known. @type {Map<number, Channel>} */
+  #channels = new Map();
+  /** Why there is no broker. @type {string | undefined} */
+  #lost = undefined;
+
   /** @param {MessagePort} port the other end is served by `serveBroker` */
   constructor(port) {
     this.port = port;
@@ -204,24 +209,52 @@ export class RemoteBroker {
     this.ondied = () => {};
     port.onmessage = ({ data }) => {
       const { peer, reason } = checked(data, ["died"]);
+      this.#channels.delete(peer);
       this.ondied(peer, reason);
     };
   }
 
   /** @param {SpawnRequest} request */
   spawn(request) {
-    const { port } = request.channel;
-    const transfer = port ? [port] : [];
+    const { peer, channel } = request;
+    this.#channels.set(peer, channel);
+    if (this.#lost !== undefined) {
+      // Later, as for any worker that dies: Python asks for this one now.
+      queueMicrotask(() => this.#bury(peer));
+      return;
+    }
+    const transfer = channel.port ? [channel.port] : [];
     this.port.postMessage({ kind: "spawn", ...request }, transfer);
   }
 
   /** @param {number} peer */
   terminate(peer) {
+    this.#channels.delete(peer);
     this.port.postMessage({ kind: "terminate", peer });
   }
 
   /** @param {number} peer */
   retire(peer) {
+    this.#channels.delete(peer);
     this.port.postMessage({ kind: "retire", peer });
+  }
+
+  /**
+   * There is nobody at the other end: what was asked for has died, and so does what will be.
+   * @param {string} reason
+   */
+  lose(reason) {
+    this.#lost = reason;
+    for (const peer of [...this.#channels.keys()]) this.#bury(peer);
+  }
+
+  /** @param {number} peer whose end may be known meanwhile */
+  #bury(peer) {
+    const channel = this.#channels.get(peer);
+    if (!channel) return;
+    this.#channels.delete(peer);
+    const reason = /** @type {string} */ (this.#lost);
+    if ("memory" in channel) bury(channel.memory, channel.hub, reason);
+    this.ondied(peer, reason);
   }
 }

@@ -189,9 +189,19 @@ function startBroker(site, workerURL, separate) {
   const ready = new Promise((resolve, reject) => {
     // A greeting from a nested worker's top-level code comes before it can hear its creator;
     // an answer to a message proves that it does.
-    worker.onmessage = () => resolve(undefined);
-    worker.onerror = (event) => reject(new Error(`the broker did not start: ${event.message}`));
+    worker.onmessage = () => {
+      worker.onerror = null;
+      resolve(undefined);
+    };
+    worker.onerror = ({ message }) => {
+      // What the page's policy refuses, for one, comes without a message.
+      const reason = `the broker did not start: ${message || "its script was not loaded"}`;
+      reject(new Error(reason));
+      broker.lose(reason);
+    };
   });
+  // Who only awaits tasks never asks for it, and hears of it by them.
+  ready.catch(() => {});
   const init = { kind: "boot", version: PROTOCOL_VERSION, role: "broker", site, workerURL };
   worker.postMessage({ ...init, port: port2 }, [port2]);
   return { broker, ready };
