@@ -75,6 +75,14 @@ class Hub {
       this.arena = new Arena(arenaMemory(), HUB, canBlock);
       this.link = new RingLink(heap, bell, new Doorbell(bell), "hub", this.arena);
     } else this.link = new PortLink(heap);
+    const { link } = this;
+    // One broker serves the hubs of both modes; each knows its own workers.
+    const { ondied } = broker;
+    broker.ondied = (peer, reason) => {
+      ondied(peer, reason);
+      if (link instanceof RingLink) link.ownBell.told();
+      else link.bury(peer, reason);
+    };
     /** @type {Map<number, SharedArrayBuffer>} */
     this.channels = new Map();
     /** @type {Set<SharedArrayBuffer>} channels of workers that were ended and may still run */
@@ -99,12 +107,10 @@ class Hub {
       const { port1, port2 } = new MessageChannel();
       const channel = { memory, hub: link.hub, arena: link.arena.memory, port: port2 };
       link.open(peer, memory, port1);
-      broker.ondied = () => link.ownBell.told();
       broker.spawn({ peer, name, channel, archive, fork, setup });
     } else {
       const { port1, port2 } = new MessageChannel();
       link.open(peer, port1);
-      broker.ondied = (lost, reason) => link.bury(lost, reason);
       broker.spawn({ peer, name, channel: { port: port2 }, archive, fork, setup });
     }
   }
