@@ -291,10 +291,12 @@ export class Arena {
   /**
    * @param {number} offset
    * @param {number} length
-   * @returns {Uint8Array} a view, which stays valid when the region grows
+   * @returns {Uint8Array} a view, which stays valid when the region grows; its buffer reaches to the
+   *   end of the last block
    */
   bytes(offset, length) {
-    this.#reach(offset + length);
+    // Primitives take the buffer for all their words, of which they name the first ones only.
+    this.#reach(Math.max(offset + length, Atomics.load(this.words, END)));
     return this.whole.subarray(offset, offset + length);
   }
 

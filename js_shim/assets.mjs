@@ -91,7 +91,8 @@ export async function load(url) {
  */
 async function compile(response) {
   const type = response.headers.get("content-type") ?? "";
-  return type.startsWith("application/wasm")
+  // What is compiled while it arrives must have this type, without parameters.
+  return type.trim().toLowerCase() === "application/wasm"
     ? WebAssembly.compileStreaming(response)
     : WebAssembly.compile(await response.arrayBuffer());
 }

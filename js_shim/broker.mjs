@@ -44,9 +44,9 @@ const SWEEP_AGAIN_MS = 20;
  * @property {(request: SpawnRequest) => void} spawn
  * @property {(peer: number) => void} terminate ends a worker at once
  * @property {(peer: number) => void} retire ends one that has nothing to do
- * @property {(peer: number, reason: string) => void} ondied where the
- *   channel has a port; in mode shared the obituary is written into the channel, too, where a
- *   blocked hub sees it
+ * @property {(peer: number, reason: string) => void} ondied called for each worker that died, and in
+ *   mode shared, where the obituary also stands in the channel for a hub that is blocked, once more
+ *   at its true end, or that of one that was ended
  */
 
 /** @implements {BrokerLike} */
@@ -94,7 +94,7 @@ export class Broker {
     if (this.closed) return;
     const died = (/** @type {string} */ reason) => {
       if ("memory" in channel) bury(channel.memory, channel.hub, reason);
-      if (channel.port) this.ondied(peer, reason);
+      this.ondied(peer, reason);
     };
     const thread = startThread(this.workerURL, name, { died });
     this.workers.set(peer, { thread, channel });
@@ -166,8 +166,14 @@ export class Broker {
    */
   #sweep(peer, channel) {
     if (this.closed) return;
-    if (new Arena(channel.arena, BROKER, false).sweep(peer)) close(channel.memory);
-    else setTimeout(() => this.#sweep(peer, channel), SWEEP_AGAIN_MS);
+    if (!new Arena(channel.arena, BROKER, false).sweep(peer)) {
+      setTimeout(() => this.#sweep(peer, channel), SWEEP_AGAIN_MS);
+      return;
+    }
+    close(channel.memory);
+    // It may have ended in the middle of ringing the hub's bell, where that takes a message: with the
+    // word for that taken, and the message not sent. Then nobody else would wake the hub.
+    this.ondied(peer, "its thread ended");
   }
 
   /** Ends every thread; what is asked for later is not started. */
@@ -197,6 +203,11 @@ export function serveBroker(port, broker) {
  * @implements {BrokerLike}
  */
 export class RemoteBroker {
+  /** Of the workers that were asked for, and of which no end is known. @type {Map<number, Channel>} */
+  #channels = new Map();
+  /** Why there is no broker. @type {string | undefined} */
+  #lost = undefined;
+
   /** @param {MessagePort} port the other end is served by `serveBroker` */
   constructor(port) {
     this.port = port;
@@ -204,24 +215,52 @@ export class RemoteBroker {
     this.ondied = () => {};
     port.onmessage = ({ data }) => {
       const { peer, reason } = checked(data, ["died"]);
+      this.#channels.delete(peer);
       this.ondied(peer, reason);
     };
   }
 
   /** @param {SpawnRequest} request */
   spawn(request) {
-    const { port } = request.channel;
-    const transfer = port ? [port] : [];
+    const { peer, channel } = request;
+    this.#channels.set(peer, channel);
+    if (this.#lost !== undefined) {
+      // Later, as for any worker that dies: Python asks for this one now.
+      queueMicrotask(() => this.#bury(peer));
+      return;
+    }
+    const transfer = channel.port ? [channel.port] : [];
     this.port.postMessage({ kind: "spawn", ...request }, transfer);
   }
 
   /** @param {number} peer */
   terminate(peer) {
+    this.#channels.delete(peer);
     this.port.postMessage({ kind: "terminate", peer });
   }
 
   /** @param {number} peer */
   retire(peer) {
+    this.#channels.delete(peer);
     this.port.postMessage({ kind: "retire", peer });
+  }
+
+  /**
+   * There is nobody at the other end: what was asked for has died, and so does what will be.
+   * @param {string} reason
+   */
+  lose(reason) {
+    this.#lost = reason;
+    for (const peer of [...this.#channels.keys()]) this.#bury(peer);
+  }
+
+  /** @param {number} peer whose end may be known meanwhile */
+  #bury(peer) {
+    const channel = this.#channels.get(peer);
+    if (!channel) return;
+    this.#channels.delete(peer);
+    const reason = /** @type {string} */ (this.#lost);
+    if ("memory" in channel) bury(channel.memory, channel.hub, reason);
+    this.ondied(peer, reason);
   }
 }

@@ -75,6 +75,14 @@ class Hub {
       this.arena = new Arena(arenaMemory(), HUB, canBlock);
       this.link = new RingLink(heap, bell, new Doorbell(bell), "hub", this.arena);
     } else this.link = new PortLink(heap);
+    const { link } = this;
+    // One broker serves the hubs of both modes; each knows its own workers.
+    const { ondied } = broker;
+    broker.ondied = (peer, reason) => {
+      ondied(peer, reason);
+      if (link instanceof RingLink) link.ownBell.told();
+      else link.bury(peer, reason);
+    };
     /** @type {Map<number, SharedArrayBuffer>} */
     this.channels = new Map();
     /** @type {Set<SharedArrayBuffer>} channels of workers that were ended and may still run */
@@ -99,12 +107,10 @@ class Hub {
       const { port1, port2 } = new MessageChannel();
       const channel = { memory, hub: link.hub, arena: link.arena.memory, port: port2 };
       link.open(peer, memory, port1);
-      broker.ondied = () => link.ownBell.told();
       broker.spawn({ peer, name, channel, archive, fork, setup });
     } else {
       const { port1, port2 } = new MessageChannel();
       link.open(peer, port1);
-      broker.ondied = (lost, reason) => link.bury(lost, reason);
       broker.spawn({ peer, name, channel: { port: port2 }, archive, fork, setup });
     }
   }
@@ -189,9 +195,19 @@ function startBroker(site, workerURL, separate) {
   const ready = new Promise((resolve, reject) => {
     // A greeting from a nested worker's top-level code comes before it can hear its creator;
     // an answer to a message proves that it does.
-    worker.onmessage = () => resolve(undefined);
-    worker.onerror = (event) => reject(new Error(`the broker did not start: ${event.message}`));
+    worker.onmessage = () => {
+      worker.onerror = null;
+      resolve(undefined);
+    };
+    worker.onerror = ({ message }) => {
+      // What the page's policy refuses, for one, comes without a message.
+      const reason = `the broker did not start: ${message || "its script was not loaded"}`;
+      reject(new Error(reason));
+      broker.lose(reason);
+    };
   });
+  // Who only awaits tasks never asks for it, and hears of it by them.
+  ready.catch(() => {});
   const init = { kind: "boot", version: PROTOCOL_VERSION, role: "broker", site, workerURL };
   worker.postMessage({ ...init, port: port2 }, [port2]);
   return { broker, ready };

@@ -51,6 +51,8 @@ export const RING_BYTES = 262_144;
 
 /** A worker that sleeps gives a sign of life so often. */
 const PAUSE_MS = 250;
+/** And looks so often whether the hub has made room. */
+const ROOM_MS = 20;
 
 /**
  * Loads before a wait, a few ns each. Spinning saves a wake-up from Atomics.wait where the other
@@ -321,14 +323,16 @@ export function openChannel(memory, hub, end, port) {
     /**
      * The worker blocks until there is something to interrupt, or the time is over.
      * @param {number} milliseconds
+     * @param {() => boolean} waits moves on what waits for room, and tells whether something does
      */
-    pause(milliseconds) {
+    pause(milliseconds, waits) {
       const end = performance.now() + milliseconds;
       for (;;) {
         this.beat();
+        const slice = waits() ? ROOM_MS : PAUSE_MS;
         const left = end - performance.now();
         if (left <= 0) return;
-        if (Atomics.wait(words, CANCEL, 0, Math.min(left, PAUSE_MS)) !== "timed-out") return;
+        if (Atomics.wait(words, CANCEL, 0, Math.min(left, slice)) !== "timed-out") return;
       }
     },
     /** The worker runs Python. */

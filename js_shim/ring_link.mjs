@@ -207,6 +207,17 @@ export class RingLink extends Link {
   }
 
   /**
+   * Moves on what waits for room, if anything does.
+   * @param {number} peer
+   * @param {RingPeer} state
+   * @returns {boolean} whether something still does
+   */
+  #moveOn(peer, state) {
+    if (state.backlog.length > 0) this.#pump(peer, state);
+    return state.backlog.length > 0;
+  }
+
+  /**
    * @param {number} peer
    * @param {Waiting} waiting
    * @param {RingPeer["channel"]["outgoing"]} ring
@@ -310,15 +321,19 @@ export class RingLink extends Link {
    * and stores 0 there. A buffer in shared memory would lose what is stored between the two, so
    * the reading is ours. It takes the task's number: each call from Python into JavaScript reads
    * once more, and the handler of the signal makes one to ask for that number.
+   * A task may run for long, or be ended: what those before it have left moves on meanwhile. Nothing
+   * that moves it calls Python, so it is never read while that goes on already.
    * @param {number} peer the hub's
    * @param {number} signal its number
    */
   signals(peer, signal) {
-    const { channel } = /** @type {RingPeer} */ (this.peers.get(peer));
+    const state = /** @type {RingPeer} */ (this.peers.get(peer));
+    const { channel } = state;
     const link = this;
     return {
       get 0() {
         channel.beat();
+        link.#moveOn(peer, state);
         if (!channel.isInterrupted()) return 0;
         link.taken = channel.interrupted();
         return signal;
@@ -343,7 +358,8 @@ export class RingLink extends Link {
    * @param {number} milliseconds
    */
   pause(peer, milliseconds) {
-    this.peers.get(peer)?.channel.pause(milliseconds);
+    const state = this.peers.get(peer);
+    state?.channel.pause(milliseconds, () => this.#moveOn(peer, state));
   }
 
   /**
@@ -392,7 +408,7 @@ export class RingLink extends Link {
       const [peer, state] = /** @type {[number, RingPeer]} */ (
         order[(i + this.turn) % order.length]
       );
-      if (state.backlog.length > 0) this.#pump(peer, state);
+      this.#moveOn(peer, state);
       if (state.lost === undefined) {
         // The obituary first: what was written before it can then be read before it.
         const lost = state.channel.obituary();

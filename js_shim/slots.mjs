@@ -194,6 +194,8 @@ export class Table {
 export class Guard {
   /** Tries before a nap. */
   static spins = 1_000;
+  /** So many milliseconds who is in a section may be without a core. */
+  static patience = 5_000;
 
   /**
    * @param {import("./waiting.mjs").Waiting} owner whose thread it is
@@ -210,10 +212,13 @@ export class Guard {
    * @template T
    * @param {() => T} section
    * @returns {T}
+   * @throws {Error} another thread was in one for seconds: it may have ended, and the broker not
+   *   have told, as it shares the hub's thread in Node and that one is blocked
    */
   run(section) {
     const { owner, index } = this;
     const { words, token } = owner;
+    let limit = 0;
     for (let i = 1; ; i++) {
       const holder = Atomics.compareExchange(words, index, 0, token);
       if (holder === 0) break;
@@ -222,6 +227,14 @@ export class Guard {
         if (Atomics.compareExchange(words, index, holder, token) !== holder) continue;
         this.repair();
         break;
+      }
+      const now = performance.now();
+      limit ||= now + Guard.patience;
+      if (now > limit) {
+        throw new Error(
+          `a primitive in shared memory is held by worker ${holder - 1}, which does not run; if it ` +
+            "was ended while this thread is blocked, await something first",
+        );
       }
       if (owner.arena.canBlock) Atomics.wait(words, index, holder, NAP_MS);
     }

@@ -41,6 +41,8 @@ _BRIEF_SECONDS: Final = 0.0001
 _TURN_SECONDS: Final = 0.002
 """Coroutines that only wait briefly let the event loop turn after so long."""
 
+_numbers: Final = itertools.count(1)
+"""Of workers. One broker makes those of all modes, and knows each by its number."""
 
 _logger: Final = logging.getLogger("pyworkers")
 
@@ -76,7 +78,6 @@ class Hub:
         self.store = stores[mode] = self._staff.store
         self.environment = None if mode == "inline" else Environment(ahead=mode == "transfer")
         self._handlers: dict[int, Handler] = {}
-        self._numbers = itertools.count(1)
         self._frames: deque[Frame] = deque()
         self._answering: dict[Handler, None] = {}
         self._waiting: dict[Handler, None] = {}
@@ -109,7 +110,7 @@ class Hub:
         Returns:
             Its number.
         """
-        peer = next(self._numbers)
+        peer = next(_numbers)
         self._handlers[peer] = handler
         role = "worker" if setup is None else "fork"
         self._staff.spawn(peer, f"{name} {role} {peer}", fork, setup)

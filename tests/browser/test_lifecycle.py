@@ -170,6 +170,31 @@ def test_timeouts_and_kills_end_running_tasks(hub: Hub) -> None:
     assert outcome == [["TimeoutError", "TimeoutError"], [False, True, True, True, True, 7]]
 
 
+def test_pools_in_both_modes_end_their_own_workers_only(hub: Hub) -> None:
+    """B-04: though one broker makes those of both."""
+    found = hub.run(
+        """
+        async def die():
+            import js
+            js.process.exit(5) if hasattr(js, "process") else js.close()
+            await asyncio.sleep(3600)
+        def spin():
+            while True:
+                pass
+        async with WorkerPool(1, mode="transfer") as other, WorkerPool(1) as pool:
+            ready = [await one.submit(abs, -1) for one in (other, pool)]
+            errors = []
+            for task in (other.submit_with(spin, timeout=0.1), other.submit(die)):
+                try:
+                    await task
+                except Exception as error:
+                    errors.append(type(error).__name__)
+            return other.mode, ready, errors, [await one.submit(abs, -2) for one in (other, pool)]
+        """
+    )
+    assert found == ["transfer", [1, 1], ["TimeoutError", "WorkerLost"], [2, 2]]
+
+
 def test_shutdown_finishes_what_was_submitted(hub: Hub) -> None:
     """X-01: and takes nothing more; with cancel_futures, what is queued is cancelled."""
     outcome = hub.run(

@@ -4,7 +4,7 @@ from time import monotonic
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, Route
 
 IN_WORKER = """
 import { loadPyodide } from "%s/pyodide/pyodide.mjs";
@@ -197,3 +197,45 @@ def test_a_kernel_starts_workers_from_what_was_set_up(page: Page, isolated_url: 
         "[pool.stats().fork.reason, await pool.submit(look), pool.stats().fork.workers]",
     )
     assert found == ["", 1000, 1]
+
+
+@pytest.mark.parametrize("isolated", [True, False])
+def test_where_the_page_refuses_workers_tasks_fail_soon(
+    page: Page, isolated_url: str, plain_url: str, isolated: bool
+) -> None:
+    """X-01: with the reason, those of a pool that is made later too."""
+    url = isolated_url if isolated else plain_url
+
+    def refuse(route: Route) -> None:
+        answer = route.fetch()
+        policy = {"content-security-policy": "worker-src 'none'"}
+        route.fulfill(response=answer, headers=answer.headers | policy)
+
+    page.route("**/pyworkers.json", refuse)
+    page.goto(f"{url}/pyworkers.json")
+    outcome = page.evaluate(
+        """async (url) => {
+            const { loadPyodide } = await import(`${url}/pyodide/pyodide.mjs`);
+            const pyodide = await loadPyodide();
+            await pyodide.loadPackage(["pyworkers", "cloudpickle"], { messageCallback() {} });
+            const value = await pyodide.runPythonAsync(`
+from pyworkers import WorkerPool
+outcome = []
+for _ in range(2):
+    async with WorkerPool(1) as pool:
+        outcome.append(pool.mode)
+        try:
+            await pool.submit(abs, -1)
+        except Exception as error:
+            outcome.append([type(error).__name__, str(error)])
+outcome`);
+            return value.toJs();
+        }""",
+        url,
+    )
+    mode = "shared" if isolated else "transfer"
+    print(outcome)
+    assert outcome[::2] == [mode, mode]
+    for name, text in outcome[1::2]:
+        assert name == "BrokenWorkerPool"
+        assert "the broker did not start: its script was not loaded" in text

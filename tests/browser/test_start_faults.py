@@ -84,6 +84,21 @@ def test_a_snapshot_for_which_there_is_no_room_serves_this_page(
     assert ask(page, IS_RESTORED) is False
 
 
+@pytest.mark.parametrize("kind", ["application/wasm; charset=utf-8", "application/octet-stream"])
+def test_a_host_may_give_webassembly_another_type(page: Page, isolated_url: str, kind: str) -> None:
+    asked: list[str] = []
+
+    def change(route: Route) -> None:
+        asked.append(route.request.url)
+        answer = route.fetch()
+        route.fulfill(response=answer, headers=answer.headers | {"content-type": kind})
+
+    page.route("**/pyodide.asm.wasm", change)
+    hub = PageHub(page, isolated_url, "shared")
+    assert hub.run("return await WorkerPool(1).submit(pow, 2, 10)") == 1024
+    assert len(asked) == 1
+
+
 def test_a_slow_host_takes_longer(page: Page, site: Path) -> None:
     """Three megabytes a second, and no time-out strikes."""
     host = Host(site)

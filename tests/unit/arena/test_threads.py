@@ -41,3 +41,17 @@ def test_both_views_reach_equally_far_while_another_thread_grows_the_region(page
     found = stress("arena_growth.mjs", pages)
     assert found["looks"] > 1_000
     assert found["different"] == 0
+
+
+def test_a_primitive_at_the_end_of_a_view_is_whole() -> None:
+    """A-03: of what another thread has grown, a thread sees all words of what it was told of."""
+    assert stress("arena_straddle.mjs") == []
+
+
+def test_nobody_waits_for_ever_for_a_section_whose_thread_does_not_run() -> None:
+    """X-05: as of one that was ended, of which the hub cannot hear while it blocks."""
+    told = (
+        "a primitive in shared memory is held by worker 7, which does not run; if it was ended "
+        "while this thread is blocked, await something first"
+    )
+    assert stress("held_guard.mjs") == {"blocking": told, "page": told, "swept": 1}

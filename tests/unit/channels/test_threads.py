@@ -27,3 +27,15 @@ def test_two_threads_pass_frames_both_ways_and_lose_none() -> None:
         assert (mine["sent"]["frames"], mine["sent"]["parts"]) == (frames, parts)
         assert (mine["wrong"], mine["late"]) == (0, 0)
         assert mine["waits"] > 1_000, "they hardly waited for each other"
+
+
+def test_what_a_ring_did_not_take_moves_on_while_the_next_task_runs() -> None:
+    """A-05: whether that computes or sleeps; so it is not lost if that task is ended."""
+    report = stress("backlog.mjs")
+    assert report == {"said": 40, "computes": 40, "sleeps": 40}
+
+
+def test_a_worker_that_ends_in_the_middle_of_ringing_keeps_no_hub_asleep() -> None:
+    """A-02 B-04: where there is no waitAsync, one that rings takes the word which says that the hub
+    is to be woken by a message; what if it is ended before it sends that."""
+    assert stress("half_ring.mjs") == {"again": True, "heard": True}
