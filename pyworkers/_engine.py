@@ -223,7 +223,7 @@ class Engine:
         used = {wanted} | {
             id for task in self.tasks.values() for id in (task.function, task.judged)
         }
-        used |= self.ledger.functions_told()
+        used |= self.ledger.records.functions()
         for id in self.functions.forget(used):
             self.peers.forget_function(id)
 

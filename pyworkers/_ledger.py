@@ -195,10 +195,6 @@ class Ledger:
         """Logs something of a worker, whose number is an attribute of the record."""
         logger.info(text, worker, self._name, *details, extra={"worker": worker})
 
-    def functions_told(self) -> set[int]:
-        """Returns the numbers of the functions of tasks that are told of, though they are over."""
-        return {task[5] for task in (*self.counts.latest, *self.counts.recent)}
-
     def statistics(self, fork: ForkReport | None, leaving: int) -> PoolStatistics:
         """Returns what has happened so far.
 

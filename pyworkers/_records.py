@@ -97,9 +97,15 @@ class Records:
                 living.append(self._info(task, state, worker, began, None))
         return [*self._ended(), *living] if ended else living
 
+    def functions(self) -> set[int]:
+        """Returns the numbers of the functions of tasks that have come to their own end."""
+        return {task[5] for task in self._latest()}
+
+    def _latest(self) -> list[Ended]:
+        return [*self._counts.latest, *self._counts.recent][-REMEMBERED:]
+
     def _ended(self) -> list[TaskInfo]:
-        finished = [*self._counts.latest, *self._counts.recent][-REMEMBERED:]
-        told = [*self._cut_off, *map(self._finished, finished)]
+        told = [*self._cut_off, *map(self._finished, self._latest())]
         return sorted(told, key=lambda info: info.completed or 0.0)[-REMEMBERED:]
 
     def _finished(self, task: Ended) -> TaskInfo:

@@ -230,6 +230,7 @@ def test_an_unfinished_pool_that_nobody_holds_is_cleaned_up(hub: Hub) -> None:
         await pool.submit(abs, 1)
         del pool
         gc.collect()
+        await asyncio.sleep(0)
         return len(engine.scheduler.workers)
         """
     )

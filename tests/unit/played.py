@@ -67,7 +67,7 @@ def nothing() -> None:
 
 
 class Played:
-    """A pool of workers that do what the test says.
+    """A pool of workers that do what the test says: 1 is the first that was started, and so on.
 
     Args:
         workers: how many there may be.
@@ -123,8 +123,8 @@ class Played:
 
     def say(self, worker: int, kind: Kind, id: int = 0, payload: bytes = b"") -> None:
         """A worker has sent a frame; nobody has looked at it yet."""
-        end = self.staff.ends[worker]
-        end.send(worker, kind, id, payload)
+        peer = self.staff.spawned[worker - 1]
+        self.staff.ends[peer].send(peer, kind, id, payload)
 
     def ready(self, *workers: int) -> None:
         """Workers are ready, and the hub has heard of it."""
@@ -134,23 +134,33 @@ class Played:
 
     def return_value(self, worker: int, value: object = None) -> None:
         """A worker has done the first task that it holds; nobody has heard of it yet."""
-        task = self.engine.scheduler.workers[worker].held[0]
+        task = self.engine.scheduler.workers[self.staff.spawned[worker - 1]].held[0]
         self.say(worker, Kind.RESULT, task, _codec.encode(value)[0])
 
     def start(self, *futures: Future[Any]) -> None:
         """Those who hold these tasks have started them."""
         for future in futures:
-            worker = self.engine.scheduler.holder(future.task)
-            assert worker is not None
-            self.link.started[worker] = self.link.started.get(worker, 0) + 1
+            peer = self.engine.scheduler.holder(future.task)
+            assert peer is not None
+            self.link.started[peer] = self.link.started.get(peer, 0) + 1
 
     def lose(self, future: Future[Any]) -> None:
         """The worker of a task has died, and the hub has heard of it."""
-        worker = self.engine.scheduler.holder(future.task)
-        assert worker is not None
-        self.say(worker, Kind.LOST, payload=b"it died")
+        peer = self.engine.scheduler.holder(future.task)
+        assert peer is not None
+        self.say(self.number(peer), Kind.LOST, payload=b"it died")
         self.hub.pump(0.0)
+
+    def number(self, peer: int | None) -> int:
+        """The number of a worker on this stage."""
+        assert peer is not None
+        return self.staff.spawned.index(peer) + 1
+
+    @property
+    def started(self) -> int:
+        """How many workers were started."""
+        return len(self.staff.spawned)
 
     @property
     def living(self) -> list[int]:
-        return list(self.engine.scheduler.workers)
+        return list(map(self.number, self.engine.scheduler.workers))

@@ -62,7 +62,7 @@ def test_who_waits_for_all_workers_starts_none_after_the_end() -> None:
     played.return_value(1)
     played.ready(2)
     assert warm.cancelled()
-    assert (played.living, played.staff.spawned, sorted(played.staff.ended)) == ([], [1, 2], [1, 2])
+    assert (played.living, played.started, len(played.staff.ended)) == ([], 2, 2)
 
 
 def test_workers_that_are_ended_before_they_are_ready_have_not_failed() -> None:
@@ -73,13 +73,13 @@ def test_workers_that_are_ended_before_they_are_ready_have_not_failed() -> None:
         return played.engine.submit(function, args, {}, 5, None, delay=delay)
 
     calls = ((n,) for n in range(10))
-    played.ready(*played.staff.spawned)
     mapped: Mapped[Any] = Mapped(submit, 4, played.hub, abs, calls, None, None, 1, 4, None)
     played.ready(1)
     played.engine.begin_shutdown(cancel_futures=False)
     while played.engine.tasks:
-        played.link.started[1] = played.link.started.get(1, 0) + 1
-        played.say(1, Kind.RESULT, played.engine.scheduler.workers[1].held[0], done(0))
+        (slot,) = (slot for slot in played.engine.scheduler.workers.values() if slot.held)
+        played.link.started[slot.number] = slot.taken
+        played.say(1, Kind.RESULT, slot.held[0], done(0))
         played.hub.pump(0.0)
     assert played.living == []
     assert played.engine.scheduler.broken is None
@@ -124,7 +124,7 @@ def test_the_collector_disturbs_no_decision(at: str, monkeypatch: pytest.MonkeyP
         del holder
         monkeypatch.setattr(Scheduler, at, collecting)
         played.submit()
-        played.ready(*played.staff.spawned)
+        played.ready(*range(1, played.started + 1))
     finally:
         gc.enable()
     assert inside
@@ -173,15 +173,17 @@ def test_a_worker_out_of_the_reserve_is_told_of_too() -> None:
     """C-06"""
     played = Played(2, standby=1)
     told: list[object] = []
-    played.engine.ledger.events.subscribe("worker_ready", lambda event: told.append(event.worker))
+    played.engine.ledger.events.subscribe(
+        "worker_ready", lambda event: told.append(played.number(event.worker))
+    )
     played.submit()
     played.ready(1)
     spare = played.engine.peers.spawn(played.engine)
     played.engine.crew.reserve.started(spare, time.monotonic())
-    played.ready(spare)
+    played.ready(2)
     assert told == [1]
     played.submit()
-    assert told == [1, spare]
+    assert told == [1, 2]
 
 
 def test_functions_that_were_made_for_one_call_are_forgotten() -> None:
@@ -190,11 +192,11 @@ def test_functions_that_were_made_for_one_call_are_forgotten() -> None:
 
     def flood() -> None:
         for n in range(4 * KEPT_FUNCTIONS):
-            played.submit(returning(n)).cancel()
+            played.submit(returning(n)).cancel(running=True)
 
     def told() -> list[tuple[int, bool]]:
         """The numbers of the functions of which the worker has heard, and whether it keeps them."""
-        frames = played.staff.ends[1].receive(0.0)
+        frames = played.staff.ends[played.staff.spawned[0]].receive(0.0)
         return [(f.id, len(f.payload) > 0) for f in frames if f.kind == Kind.FUNCTION]
 
     def run(task: Future[Any]) -> None:
