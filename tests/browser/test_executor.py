@@ -10,6 +10,32 @@ WAITING = """
 """
 
 
+def test_what_a_task_gives_may_fail_when_it_is_looked_at(hub: Hub) -> None:
+    """X-01 B-05: an error without a text, and a result that can be neither sent nor named."""
+    outcome = hub.run(
+        """
+    class Silent(Exception):
+        def __str__(self): raise ValueError("no text")
+    class Secret:
+        def __repr__(self): raise ValueError("no name")
+        def __reduce__(self): raise TypeError("no pickle")
+    def fail(): raise Silent
+    def give(): return Secret()
+    async def fail_later(): raise Silent
+    async def give_later(): return Secret()
+    outcome = []
+    async with WorkerPool(1) as pool:
+        for function in (fail, fail_later, give, give_later):
+            try:
+                await pool.submit(function)
+            except Exception as error:
+                outcome.append(type(error).__name__)
+        return outcome, await pool.submit(abs, -1), pool.stats().workers_lost
+"""
+    )
+    assert outcome == [["Silent", "Silent", "PayloadError", "PayloadError"], 1, 0]
+
+
 def test_the_waiting_of_the_standard_library_works_where_the_thread_can_block(hub: Hub) -> None:
     """X-01 E-03: and elsewhere an error says what to do."""
     can_switch = hub.run("return capabilities().can_run_sync")

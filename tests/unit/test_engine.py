@@ -219,7 +219,7 @@ def test_functions_that_were_made_for_one_call_are_forgotten() -> None:
         run(played.submit())
     flood()
     assert 1 not in functions.encoded
-    assert told()[-1] == (1, False)
+    assert (1, False) in told()
 
 
 def returning(n: int) -> Callable[[], int]:

@@ -245,3 +245,19 @@ def test_a_worker_that_is_old_gets_nothing_more_and_ends_when_it_has_nothing_lef
     assert scheduler.surplus(61.0) == [1]
     assert scheduler.worker_lost(1, "it is old") == ([], [])
     assert scheduler.decide(61.0) == ([], 1)
+
+
+def test_a_rank_that_cannot_be_compared_is_refused_and_not_counted() -> None:
+    """C-01"""
+
+    class Odd(Policy):
+        def rank(self, task: QueuedTask) -> Any:
+            return task.number if task.number < 3 else "three"
+
+    scheduler = ready(Scheduler(1, policy=Odd()), 1)
+    for task in (1, 2):
+        scheduler.submitted(task)
+    with pytest.raises(TypeError):
+        scheduler.submitted(3)
+    assert (scheduler.queued, scheduler.outstanding) == (2, 2)
+    assert order_of(scheduler) == [1, 2]

@@ -4,8 +4,9 @@ from random import Random
 
 import pytest
 
+from pyworkers._backoff import Restarts
 from pyworkers._lanes import Need
-from pyworkers._policies import places
+from pyworkers._policies import Fifo, places
 from pyworkers._scheduler import Scheduler
 
 pytestmark = pytest.mark.timeout(30)
@@ -20,8 +21,10 @@ def with_workers(count: int, capabilities: dict[str, int] | None = None) -> Sche
     return scheduler
 
 
-def submit(scheduler: Scheduler, task: int, priority: int, preemptible: bool = True) -> None:
-    scheduler.submitted(task, priority, preemptible=preemptible)
+def submit(
+    scheduler: Scheduler, task: int, priority: int, preemptible: bool = True, now: float = 0.0
+) -> None:
+    scheduler.submitted(task, priority, now=now, preemptible=preemptible)
 
 
 def test_the_lowest_and_newest_of_those_that_allow_it_makes_room() -> None:
@@ -142,3 +145,57 @@ def test_whatever_makes_room_every_task_ends_once(seed: int) -> None:
             asked.add(victim)
     assert sorted(over) == list(range(1, 301))
     assert not scheduler.preemptible
+
+
+@pytest.mark.parametrize("age", [1.0, 100.0, 10_000.0])
+def test_who_made_room_does_not_get_the_place_again_at_once(age: float) -> None:
+    """C-07: however long it has run: that time is no time of waiting."""
+    scheduler = with_workers(1)
+    submit(scheduler, 1, 5)
+    scheduler.decide(0.0)
+    submit(scheduler, 2, 6, preemptible=False, now=age)
+    assert scheduler.decide(age).assign == []
+    assert scheduler.preempt(age) == 1
+    scheduler.left(1, 1, age + 1.0)
+    assert scheduler.decide(age + 1.0).assign == [(1, 2)]
+    scheduler.finished(1, 2, age + 2.0)
+    assert scheduler.decide(age + 2.0).assign == [(1, 1)]
+
+
+def test_one_that_has_waited_for_long_makes_no_room() -> None:
+    """C-07: it would be first in the queue again."""
+    scheduler = with_workers(1)
+    submit(scheduler, 1, 9, preemptible=False)
+    submit(scheduler, 2, 5)
+    scheduler.decide(0.0)
+    scheduler.finished(1, 1, 100.0)
+    assert scheduler.decide(100.0).assign == [(1, 2)]
+    submit(scheduler, 3, 6, now=100.0)
+    assert scheduler.preempt(100.0) is None
+
+
+def test_nothing_makes_room_against_the_order_of_a_policy() -> None:
+    """C-01 C-07: the oldest is first, whatever its priority."""
+    scheduler = Scheduler(1, policy=Fifo())
+    scheduler.worker_started(1, 0.0)
+    scheduler.worker_ready(1, 0.0)
+    submit(scheduler, 1, 0)
+    scheduler.decide(0.0)
+    submit(scheduler, 2, 10, now=1.0)
+    assert scheduler.preempt(1.0) is None
+
+
+def test_room_is_made_where_a_lost_worker_is_not_replaced() -> None:
+    """C-07 B-05"""
+    scheduler = Scheduler(2, restarts=Restarts(False))
+    for worker in (1, 2):
+        scheduler.worker_started(worker, 0.0)
+        scheduler.worker_ready(worker, 0.0)
+    submit(scheduler, 1, 0)
+    submit(scheduler, 2, 0)
+    scheduler.decide(0.0)
+    scheduler.worker_lost(1, "it died")
+    scheduler.crashed("it died", 0.0)
+    submit(scheduler, 3, 10, now=1.0)
+    assert scheduler.decide(1.0) == ([], 0)
+    assert scheduler.preempt(1.0) == 2

@@ -86,6 +86,16 @@ def test_a_reserve_that_is_not_used_is_given_up_until_there_are_tasks() -> None:
     assert one.plan(2 * IDLE_SECONDS, pool(IDLE, used=2 * IDLE_SECONDS - 1)).start == 1
 
 
+def test_it_is_given_up_though_the_pool_has_ended_all_its_workers() -> None:
+    one = reserve()
+    one.asleep = False
+    one.started(2, 1.0)
+    one.worker_ready(2)
+    assert one.plan(10.0, pool(IDLE, used=10.0)).due == 10.0 + IDLE_SECONDS
+    assert one.plan(20.0, pool()).due == 10.0 + IDLE_SECONDS
+    assert one.plan(10.0 + IDLE_SECONDS, pool()) == Plan(0, [2], None)
+
+
 def test_after_one_that_did_not_start_there_is_no_other() -> None:
     one = reserve()
     one.started(2, 1.0)

@@ -183,3 +183,21 @@ def test_a_result_that_cannot_be_pickled_fails_its_future_by_its_name(pool: Work
     assert isinstance(error, PayloadError)
     assert str(error).startswith("the result of the task, <unlocked _thread.lock object at ")
     assert "of type lock, cannot be sent back: TypeError: cannot pickle" in str(error)
+
+
+def test_a_key_without_a_hash_harms_nothing(pool: WorkerPool) -> None:
+    """C-02"""
+    with pytest.raises(TypeError, match="unhashable"):
+        pool.submit_with(square, [2], affinity=[1])  # type: ignore[arg-type]
+    assert pool.submit(square, 2).result() == 4
+    assert pool.stats().submitted == 1
+
+
+def test_who_gives_up_waiting_leaves_nothing_behind(pool: WorkerPool) -> None:
+    """X-01"""
+    slow = pool.submit_with(square, [2], delay=60.0)
+    for _ in range(3):
+        with pytest.raises(TimeoutError):
+            next(pool.as_completed([slow], timeout=0.0))
+    assert not slow._done_callbacks
+    slow.cancel()
