@@ -22,6 +22,16 @@ MORE_PLACES = ["firefox-shared", "firefox-transfer", "webkit-shared", "webkit-tr
 """Where tests that are marked ``smoke`` run too, and all others with ``--all``."""
 
 
+LONG = ["jupyterlite", "stress", "chaos", "snapshot", "own_pyodide", "demo", "shared_tabs"]
+"""Files whose tests take long each."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begins with the long files, so that at the end no process is left alone with one of them."""
+    first = {f"test_{name}.py" for name in LONG}
+    items.sort(key=lambda item: item.path.name not in first)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Has the table of compatibility kept where behaviour tests run in all places."""
     if config.getoption("--all"):
