@@ -97,11 +97,12 @@ def wait_until_held(page: Page, prefix: str, count: int) -> None:
     assert len(names) == count, names
 
 
-def wait_until_restarted(page: Page, times: int = 1) -> None:
-    """Waits until a tab knows that its hub is gone; what it calls before is rejected.
+ONCE_OR_TWICE = (1, 2)
+"""So often does a tab hear that a hub is gone with another tab: the introducer may go with it."""
 
-    It may have been told once more: when the introducer lived in the process of a tab that went.
-    """
+
+def wait_until_restarted(page: Page, times: int = 1) -> None:
+    """Waits until a tab knows that its hub is gone; what it calls before is rejected."""
     for _ in range(1_500):
         if page.evaluate("restarts") >= times:
             return
@@ -167,7 +168,7 @@ def test_when_the_tab_with_the_hub_is_closed_another_one_starts_it_anew(
     for page in (second, third):
         wait_until_restarted(page)
         assert page.evaluate("py.run('math:sqrt', [16])") == 4
-        assert page.evaluate("restarts") == 1
+        assert page.evaluate("restarts") in ONCE_OR_TWICE
         assert sorted(page.evaluate("settled")) == ["HubLost"] * 3 + ["NoHandler"]
         lost = page.evaluate("caught(py.run('times', [1]))")
         assert lost[0] == "LookupError"
@@ -191,7 +192,7 @@ def test_a_tab_that_is_reloaded_in_the_middle_takes_part_again(
     assert second.evaluate("py.run('math:sqrt', [16])") == 4
     first.reload()
     assert begin(first).evaluate("ready.then(() => py.run('times', [6]))") == 6
-    assert second.evaluate("restarts") == 1
+    assert second.evaluate("restarts") in ONCE_OR_TWICE
     wait_until_held(second, "pyworkers tab", 2)
 
 
@@ -319,7 +320,7 @@ def test_who_comes_back_to_a_page_that_had_the_hub_takes_part_again(
     if not page.evaluate("'py' in window"):
         begin(page).evaluate("ready")
     assert page.evaluate("py.run('math:sqrt', [25])") == 5
-    assert second.evaluate("restarts") == 1
+    assert second.evaluate("restarts") in ONCE_OR_TWICE
     wait_until_held(second, "pyworkers tab", 2)
 
 
