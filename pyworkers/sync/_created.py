@@ -1,14 +1,17 @@
-"""Primitives that a worker creates: its hub makes them, so that they outlive it.
+"""Where primitives are made: by the hub, so that those that a worker creates outlive it.
 
-Owns both ends of that conversation. In shared memory the worker waits for the place, and then says
+Owns what is done with their memory at its beginning and end, and both ends of the conversation of
+a worker with its hub. In shared memory the worker waits for the place, and then says
 that it keeps it, as it does of all that it goes on using. Without, it names a number of its own and
 goes on; the hub keeps what it made as long as that worker lives.
 """
 
 import itertools
+import weakref
 from typing import Any, Final
 
 from pyworkers._answers import SERVICES, Message
+from pyworkers._arena import SharedArena
 from pyworkers._env import Mode
 from pyworkers._hub import hub_for
 from pyworkers._store import ArenaStore, Block, stores
@@ -21,18 +24,45 @@ _CHANNEL: Final = "pyworkers.sync.create"
 _WORKER: Final = 2**32
 """The numbers that a worker gives begin at minus that, times its own."""
 
+_DISPOSED: Final = frozenset({"Queue"})
+"""Kinds in shared memory that keep more than their own place, which ``dispose`` frees."""
+
 _numbers: Final = itertools.count(1)
 _made: Final[dict[int, list[Any]]] = {}
 """In the hub, by worker: what it may go on using, without having said so."""
 
 
-def create_from(worker: Worker, kind: str, size: int) -> tuple[Mode, Block]:
+def place(store: ArenaStore, kind: str, size: int, beyond: int) -> Block:
+    """Makes room for a primitive in the shared memory of this hub.
+
+    Args:
+        store: of this hub.
+        kind: of the primitive.
+        size: bytes that are zero at first.
+        beyond: bytes behind them that need no initial value.
+
+    Raises:
+        ArenaFull: there is none.
+    """
+    arena = store.arena
+    block = store.own(arena.allocate(size + beyond))
+    arena.write(block.id, 0, bytes(size))
+    if kind in _DISPOSED:
+        assert isinstance(arena, SharedArena)
+        # What it keeps has to be freed before it; the finalizer that was made last is called first.
+        dispose = arena.primitive(kind, block.id).dispose
+        weakref.finalize(block, dispose).atexit = False
+    return block
+
+
+def create_from(worker: Worker, kind: str, size: int, beyond: int) -> tuple[Mode, Block]:
     """Has the hub make a primitive for a worker, which is called there.
 
     Args:
         worker: this one.
         kind: of the primitive.
-        size: in shared memory.
+        size: in shared memory, of what is zero at first.
+        beyond: bytes behind that.
 
     Returns:
         Where it is.
@@ -48,13 +78,13 @@ def create_from(worker: Worker, kind: str, size: int) -> tuple[Mode, Block]:
         channel.post("number", (kind, number))
         return "transfer", Block(number)
     try:
-        place = channel.request("place", size, timeout=None).result()
+        offset = channel.request("place", (kind, size, beyond), timeout=None).result()
     except NoHandler:
         text = f"import pyworkers.sync where the pool is, to create a {kind} in a worker"
         raise ModeError(text) from None
-    block = store.attach(place)
+    block = store.attach(offset)
     worker.retain()
-    channel.post("kept", place)
+    channel.post("kept", offset)
     return "shared", block
 
 
@@ -69,9 +99,7 @@ def _number(message: Message) -> None:
 def _place(message: Message) -> int:
     store = hub_for("shared").store
     assert isinstance(store, ArenaStore)
-    size: int = message.payload
-    block = store.own(store.arena.allocate(size))
-    store.arena.write(block.id, 0, bytes(size))
+    block = place(store, *message.payload)
     _of_worker(message, "shared").append(block)
     return block.id
 

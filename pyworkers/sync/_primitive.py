@@ -15,7 +15,7 @@ from pyworkers._worker import Worker, current_worker
 from pyworkers.errors import ModeError
 from pyworkers.sync import _hosted
 from pyworkers.sync._core import Core, SharedCore
-from pyworkers.sync._created import create_from
+from pyworkers.sync._created import create_from, place
 from pyworkers.sync._hosted import HostedCore
 from pyworkers.sync._local import KINDS, LocalCore
 
@@ -76,8 +76,7 @@ class Primitive(Placed):
         if mode == "shared":
             store = hub.store
             assert isinstance(store, ArenaStore)
-            self._open(mode, store.own(store.arena.allocate(self._BYTES + beyond)))
-            store.arena.write(self._block.id, 0, bytes(self._BYTES))
+            self._open(mode, place(store, self._KIND, self._BYTES, beyond))
         else:
             primitive = KINDS[self._KIND]()
             number = _hosted.host(primitive, mode)
@@ -86,7 +85,7 @@ class Primitive(Placed):
         self._set_up()
 
     def _create_from(self, worker: Worker, mode: Mode | None, beyond: int) -> None:
-        own, block = create_from(worker, self._KIND, self._BYTES + beyond)
+        own, block = create_from(worker, self._KIND, self._BYTES, beyond)
         if mode not in (None, own):
             raise ModeError(f"in a worker of mode {own} nothing of mode {mode} can be created")
         if own == "shared":

@@ -6,7 +6,6 @@ Owns what users see of them. How an item travels, and who has it when a thread e
 
 import queue
 import time
-import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Self
@@ -104,9 +103,6 @@ class _Queue(Primitive):
         core = self._core
         if isinstance(core, SharedCore):
             self._line.ask("initialize", ring, maxsize)
-            # What is in the ring at the end has to be freed before the ring; the finalizer that
-            # was made last is called first.
-            weakref.finalize(self._block, core._shim.dispose).atexit = False
         else:
             core.ask("initialize", maxsize)
 

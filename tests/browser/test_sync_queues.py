@@ -398,3 +398,45 @@ def test_what_somebody_has_to_keep_is_refused(hub: Hub) -> None:
         run(hub, "q = SimpleQueue()\nq.put({'a': [Queue()]})")
     with pytest.raises(HubError, match="capacity must be from"):
         run(hub, "Queue(capacity=3)")
+
+
+def test_a_queue_that_a_worker_has_created_outlives_its_handle_there(hub: Hub) -> None:
+    """A-04: it is not closed when that worker drops it; what is in it at last is freed."""
+    found = run(
+        hub,
+        """
+        import gc
+        kept = []
+        async def make(keeps):
+            queue, pipe = Queue(), Pipe()
+            await queue.put_async("first")
+            await pipe[0].send_async("sent")
+            if keeps:
+                kept.append((queue, pipe))
+            return queue, pipe
+        async def used(queue, pipe):
+            got = [await queue.get_async(5), await pipe[1].recv_async()]
+            await queue.put_async(b"x" * 100_000)
+            return got, queue.statistics().closed
+        async with WorkerPool(1) as pool:
+            queue, pipe = await pool.submit(make, False)
+            await pool.submit(gc.collect)
+            found = await used(queue, pipe)
+            if pool.mode == "transfer":
+                return found, True
+            await pool.submit(make, True)
+            before = pool.memory().used
+            del queue, pipe
+            gc.collect()
+            freed = before - pool.memory().used
+            kept_there, pipe = await pool.submit(make, True)
+            await used(kept_there, pipe)
+        # Its worker has ended without a finalizer.
+        before = WorkerPool(1).memory().used
+        del kept_there, pipe
+        gc.collect()
+        freed = freed, before - WorkerPool(1).memory().used
+        return found, min(freed) > 3 * 262_144 + 100_000 or freed  # three rings and a block
+        """,
+    )
+    assert found == [[["first", "sent"], False], True]
