@@ -46,6 +46,12 @@ export class Producer extends End {
     super(arena, offset, bell, heap, GETS);
     this.consumers = new Waiting(arena, offset + 4 * PUTS, bell);
     this.length = 0;
+    /**
+     * Blocks that were put, and about which `drop` was not asked since: how often, as what was at
+     * the same place before may be another batch's.
+     * @type {Map<number, number>}
+     */
+    this.gone = new Map();
   }
 
   /**
@@ -144,7 +150,10 @@ export class Producer extends End {
     }
     this.set(HEADS + ((counted(puts) + 1) & 1), (body + padded(size)) % capacity);
     if (this.#commit(puts) !== puts) return ENDED;
-    if (isBlock) this.hand(offset, arena.self, QUEUE);
+    if (isBlock) {
+      this.gone.set(offset, (this.gone.get(offset) ?? 0) + 1);
+      this.hand(offset, arena.self, QUEUE);
+    }
     this.#count(bytes);
     return DONE;
   }
@@ -197,11 +206,16 @@ export class Producer extends End {
   }
 
   /**
-   * Frees a block that was not put after all.
+   * Frees a block unless it was put. Whoever makes one to put it asks this once, in the end: by then
+   * another block may be in its place, which is perhaps this thread's again.
    * @param {number} offset
    */
   drop(offset) {
-    const { arena } = this;
+    const { arena, gone } = this;
+    const times = gone.get(offset) ?? 0;
+    if (times > 1) gone.set(offset, times - 1);
+    else gone.delete(offset);
+    if (times > 0) return;
     if (this.hand(offset, arena.self, arena.self)) arena.free(offset);
   }
 

@@ -1,0 +1,67 @@
+/**
+ * Plays scenes with primitives in shared memory whose threads are all in this one, for
+ * `test_sync_scenes.py`: each returns what came of it.
+ */
+
+import { Arena, arenaMemory, HUB } from "../../js_shim/arena.mjs";
+import { RING } from "../../js_shim/queue_ring.mjs";
+import { Consumer, Producer } from "../../js_shim/queues.mjs";
+import { answer } from "./json_lines.mjs";
+
+const BOX_BYTES = 2_048;
+
+/** A hub, and workers with the numbers 1 and 2. */
+function threads() {
+  const memory = arenaMemory();
+  const [hub, one, two] = [HUB, 1, 2].map((peer) => new Arena(memory, peer, true));
+  one.sit();
+  return { hub, one, two };
+}
+
+/** @param {Arena} arena @param {number} bytes */
+function zeros(arena, bytes) {
+  const offset = arena.allocate(bytes, HUB);
+  arena.bytes(offset, bytes).fill(0);
+  return offset;
+}
+
+/** @param {any} kind @param {Arena} arena @param {number} queue */
+function end(kind, arena, queue) {
+  const box = new Uint8Array(BOX_BYTES);
+  const it = new kind(arena, queue, undefined, () => box);
+  it.configure(0, BOX_BYTES);
+  return { it, words: new DataView(box.buffer) };
+}
+
+/** A worker is about to free a block that it has put, when another is in its place. */
+function putBlock() {
+  const { hub, one } = threads();
+  const queue = zeros(hub, RING + 1_024);
+  const { it: producer, words } = end(Producer, one, queue);
+  const { it: consumer, words: taken } = end(Consumer, hub, queue);
+  producer.initialize(1_024, 0);
+  const put = () => {
+    const block = one.allocate(20_000, 1);
+    words.setUint32(0, 0x80000004, true);
+    words.setUint32(4, block, true);
+    return { block, count: producer.putMany(8) };
+  };
+  const first = put();
+  consumer.takeOne();
+  hub.free(taken.getUint32(0, true));
+  const again = hub.allocate(20_000, 1);
+  producer.drop(first.block);
+  const isKept = hub.allocate(20_000, HUB) !== again;
+  producer.close();
+  one.free(again);
+  const second = put();
+  producer.drop(second.block);
+  return {
+    put: [first.count, second.count],
+    inItsPlace: [again, second.block].map((block) => block === first.block),
+    isKept,
+    isFreed: one.allocate(20_000, 1) === second.block,
+  };
+}
+
+await answer({ putBlock });

@@ -1,0 +1,23 @@
+"""Primitives in shared memory, in orders of steps that were found to matter."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.unit.node_host import NodeHost
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[NodeHost]:
+    with NodeHost("sync_scenes.mjs") as host:
+        yield host
+
+
+def test_who_has_put_a_block_does_not_free_what_is_in_its_place(stage: NodeHost) -> None:
+    """A-04: a block that was put may be taken, freed and made anew before its producer goes on."""
+    assert stage.ask("putBlock") == {
+        "put": [1, -1],
+        "inItsPlace": [True, True],
+        "isKept": True,
+        "isFreed": True,
+    }
