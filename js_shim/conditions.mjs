@@ -15,7 +15,8 @@
  *
  * A notification is for those who came before it, and goes on to the next of them if its receiver
  * gives up or has ended. As it has a number, it is not there twice if who hands it on ends in
- * the midst of that.
+ * the midst of that. Its receiver may give up even when it has the lock again, before its caller
+ * knows: until it frees the lock no other wait ends, so one such receiver is all there is to remember.
  */
 
 import { DEPTH, Lock } from "./locks.mjs";
@@ -62,7 +63,10 @@ class Return extends Lock {
    */
   take(state, waited) {
     const { condition, ticket, how } = this;
-    if (!condition.isPending(ticket)) return DONE;
+    if (!condition.isPending(ticket)) {
+      if (how === GIVES_UP) condition.withdraw(ticket);
+      return DONE;
+    }
     const got = super.take(state, waited);
     if (got === NOT_YET) return got;
     return got + condition.settle(this, ticket, got === INHERITED ? Math.max(how, ENDS) : how);
@@ -86,6 +90,11 @@ export class Condition {
     this.words = this.table.words;
     this.at = offset / 4;
     this.lock = /** @type {Lock} */ (/** @type {unknown} */ (undefined));
+    /**
+     * The last wait that ended here and was notified, and the number of that.
+     * @type {{ticket: number, number: number} | undefined}
+     */
+    this.told = undefined;
   }
 
   /** @param {Lock} lock that it belongs to, as this thread has it */
@@ -154,13 +163,22 @@ export class Condition {
       return STILL_WAITS;
     }
     const notified = slot.state === NOTIFIED;
-    if (notified && how === GIVES_UP) {
-      const next = this.#first(slot.order);
-      if (next) next.mark(NOTIFIED, slot.order);
-    }
+    this.told = notified ? { ticket, number: slot.order } : undefined;
+    if (how === GIVES_UP) this.withdraw(ticket);
     Atomics.store(lock.words, lock.at + DEPTH, slot.note);
     slot.clear();
     return notified ? WAS_NOTIFIED : 0;
+  }
+
+  /**
+   * Hands on what a wait that has the lock again was notified of.
+   * @param {number} ticket
+   */
+  withdraw(ticket) {
+    const { told } = this;
+    if (told?.ticket !== ticket || !this.lock.isMine()) return;
+    this.told = undefined;
+    this.#first(told.number)?.mark(NOTIFIED, told.number);
   }
 
   /**

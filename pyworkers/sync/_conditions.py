@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
+from pyworkers._cancel import undisturbed
 from pyworkers._env import Mode
 from pyworkers.errors import OwnerDied
 from pyworkers.sync._core import INHERITED
@@ -127,11 +128,11 @@ class Condition(Guarded, Primitive):
                 left = None if end is None else end - time.monotonic()
                 woken = self._core.part(ticket).wait(left)
                 got = self._take_back(ticket, GOES_ON if woken else ENDS)
+            self._remember(depth)
         except BaseException:
             self._take_back(ticket, GIVES_UP)
             self._remember(depth)
             raise
-        self._remember(depth)
         return self._outcome(got)
 
     async def wait_async(self, timeout: float | None = None) -> bool:
@@ -146,11 +147,11 @@ class Condition(Guarded, Primitive):
                 left = None if end is None else end - time.monotonic()
                 woken = await self._core.part(ticket).wait_async(left)
                 got = await self._take_back_async(ticket, GOES_ON if woken else ENDS)
+            self._remember(depth)
         except BaseException:
             await unbroken(self._take_back_async(ticket, GIVES_UP))
             self._remember(depth)
             raise
-        self._remember(depth)
         return self._outcome(got)
 
     def _begin(self, ticket: int) -> int:
@@ -181,6 +182,7 @@ class Condition(Guarded, Primitive):
         if depth > 0 and isinstance(self._lock._core, HostedCore):
             self._lock._core.remember(depth)
 
+    @undisturbed
     def _outcome(self, got: int) -> bool:
         if got & INHERITED:
             raise OwnerDied(

@@ -86,7 +86,11 @@ class _Return(LocalPrimitive):
         return got + self._condition.settle(owner, self._ticket, how)
 
     def _has_it(self, owner: int) -> bool:
-        return not self._condition.is_pending(owner, self._ticket)
+        if self._condition.is_pending(owner, self._ticket):
+            return False
+        if self._how == GIVES_UP:
+            self._condition.withdraw(owner, self._ticket)
+        return True
 
     def take(self, owner: int) -> int:
         if self._has_it(owner):
@@ -127,6 +131,8 @@ class LocalCondition(_Slotted):
     def __init__(self) -> None:
         super().__init__()
         self._clock = self._begun = self._notifications = 0
+        self._told: tuple[int, int, _Slot] | None = None
+        """Who had the lock back last and was notified; its caller may not know yet."""
 
     def bind(self, other: LocalPrimitive) -> None:
         assert isinstance(other, LocalLock)
@@ -158,10 +164,20 @@ class LocalCondition(_Slotted):
         del self._slots[owner, ticket]
         self.lock.set_depth(owner, slot.note)
         if slot.state == "waiting":
+            self._told = None
             return 0
+        self._told = owner, ticket, slot
         if how == GIVES_UP:
-            self._hand_on(slot)
+            self.withdraw(owner, ticket)
         return WAS_NOTIFIED
+
+    def withdraw(self, owner: int, ticket: int) -> None:
+        """Hands on what a wait that has the lock again was notified of."""
+        if self._told is None or self._told[:2] != (owner, ticket):
+            return
+        slot, self._told = self._told[2], None
+        if self.lock.depth_of(owner):
+            self._hand_on(slot)
 
     def notify(self, owner: int, count: int) -> int:
         if not self.lock.depth_of(owner):

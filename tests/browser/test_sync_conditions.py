@@ -146,6 +146,48 @@ def test_a_wait_that_is_cancelled_or_whose_worker_dies_hands_its_notification_on
     assert results == [True, 1, True]
 
 
+def test_a_wait_that_is_cancelled_as_it_has_its_lock_again_hands_its_notification_on(
+    hub: Hub,
+) -> None:
+    """X-05: however far it has come by then; in the hub, and in a worker."""
+    run(
+        hub,
+        """
+        async def try_all(condition):
+            waiting, woken = [], []
+            async def wait(name):
+                async with condition:
+                    waiting.append(name)
+                    await condition.wait_async(20)
+                    woken.append(name)
+            async def begun(name):
+                wait_for_it = asyncio.ensure_future(wait(name))
+                while name not in waiting:
+                    await asyncio.sleep(0)
+                return wait_for_it
+            for turns, early in [(turns, early) for turns in range(6) for early in (True, False)]:
+                waiting.clear()
+                woken.clear()
+                first, second = await begun("first"), await begun("second")
+                async with condition:
+                    condition.notify()
+                    for _ in range(turns):
+                        await asyncio.sleep(0)
+                    if early:
+                        first.cancel()
+                first.cancel()
+                while not woken:
+                    await asyncio.sleep(0)
+                async with condition:
+                    condition.notify_all()
+                await asyncio.wait([first, second])
+        await asyncio.wait_for(try_all(Condition(Lock())), 20)
+        async with WorkerPool(1) as pool:
+            await asyncio.wait_for(pool.submit(try_all, Condition(Lock())), 20)
+        """,
+    )
+
+
 def test_wait_for_returns_what_holds_or_does_not_in_time(hub: Hub) -> None:
     """X-05."""
     run(

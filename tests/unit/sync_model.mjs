@@ -70,16 +70,23 @@ function lockIsFree(of) {
   check(owner === 0 || of.memory[SEATS + owner - 1] === 0, `the lock is held by ${owner}`);
 }
 
-/** A wait, as Python makes it. @param {Condition} condition */
+/**
+ * A wait, as Python makes it.
+ * @param {Condition} condition
+ * @param {boolean | "late"} isCancelled "late": as it has its lock again
+ */
 function waited(condition, ticket = self + 1, ms = FOREVER, isCancelled = false) {
   summed(() => condition.suspend(ticket));
   for (;;) {
     const woken = withoutSpin(condition.part(ticket)).acquire(ms, 0);
-    const how = isCancelled ? 2 : woken === NOT_YET ? 1 : 0;
+    const how = isCancelled === true ? 2 : woken === NOT_YET ? 1 : 0;
     let got = NOT_YET;
     const back = withoutSpin(condition.part(ticket, how));
     while (got === NOT_YET) got = back.acquire(FOREVER, 0);
-    if (!(got & 8)) return got & 4 ? 4 : 0;
+    if (got & 8) continue;
+    if (isCancelled !== "late") return got & 4 ? 4 : 0;
+    summed(() => condition.part(ticket, 2).attempt(0));
+    return 0;
   }
 }
 
@@ -96,7 +103,7 @@ function take(lock) {
 }
 
 const waits =
-  (ms = FOREVER, isCancelled = false) =>
+  (ms = FOREVER, /** @type {boolean | "late"} */ isCancelled = false) =>
   () => {
     const { lock, condition } = conditions();
     take(lock);
@@ -343,6 +350,14 @@ const SCENARIOS = [
     quiet: [...LOCK_QUIET, ...CONDITION_QUIET],
     before: [0, 1],
     agents: [waits(5, true), waits(), notifies(1)],
+    patience: 0,
+    final: (of) => check(of.agents[1]?.result === 4, "the notification is lost"),
+  },
+  {
+    name: "a condition whose first wait is cancelled as it has its lock again",
+    quiet: [...LOCK_QUIET, ...CONDITION_QUIET],
+    before: [0, 1],
+    agents: [waits(FOREVER, "late"), waits(), notifies(1)],
     patience: 0,
     final: (of) => check(of.agents[1]?.result === 4, "the notification is lost"),
   },

@@ -1,11 +1,13 @@
 """B-06 B-12 to B-14: what hub and workers share, where they are one interpreter."""
 
+import asyncio
 from typing import Any
 
 from pyworkers import WorkerPool
 from pyworkers.sync import (
     Array,
     CancellationToken,
+    Condition,
     Lock,
     ShareableList,
     SharedCancellation,
@@ -57,3 +59,48 @@ def test_all_of_it_works_in_one_interpreter() -> None:
     assert cancellation.wait(1)
     memory.unlink()
     items.shm.unlink()
+
+
+async def hand_on(turns: int, moment: str) -> list[str]:
+    """Has the first of two waits notified and cancelled; returns who has gone on.
+
+    Args:
+        turns: of the loop between those.
+        moment: whether it can have its lock "before" them, or "after" them, or after its "cancel".
+    """
+    condition = Condition(Lock(mode="inline"))
+    woken = []
+
+    async def wait(name: str) -> None:
+        async with condition:
+            await condition.wait_async()
+            woken.append(name)
+
+    first, second = [asyncio.ensure_future(wait(name)) for name in ("first", "second")]
+    while condition.statistics().waiting < 2:
+        await asyncio.sleep(0)
+    async with condition:
+        condition.notify()
+        if moment == "before":
+            condition.release()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        if moment == "cancel":
+            first.cancel()
+        if moment == "before":
+            first.cancel()
+            await condition.acquire_async()
+    first.cancel()
+    await asyncio.wait([first, second], timeout=0.1)
+    second.cancel()
+    await asyncio.wait([second])
+    return woken
+
+
+def test_a_wait_that_is_cancelled_as_it_has_its_lock_again_hands_its_notification_on() -> None:
+    """X-05: whenever it is cancelled, one of the two has heard of it."""
+    for moment in ("before", "after", "cancel"):
+        found = [asyncio.run(hand_on(turns, moment)) for turns in range(6)]
+        assert found[0] == ["second"]
+        assert found[-1] == (["first"] if moment == "before" else ["second"])
+        assert all(len(woken) == 1 for woken in found), (moment, found)

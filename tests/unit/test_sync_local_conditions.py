@@ -35,6 +35,8 @@ class Notifications(RuleBasedStateMachine):
         self.clock = self.tickets = 0
         self.holder = -1
         self.was_lost = False
+        # Who has the lock back, the wait and what it was notified of; its caller may not know yet.
+        self.told: tuple[int, int, int] | None = None
         self.began: dict[int, int] = {}
         self.notified: dict[int, int] = {}
         self.looking: dict[int, Pending] = {}
@@ -56,8 +58,11 @@ class Notifications(RuleBasedStateMachine):
             assert bool(got & WAS_NOTIFIED) == (ticket in self.notified)
             del self.began[ticket]
             time = self.notified.pop(ticket, None)
-            if time is not None and pending.want == GIVES_UP:
-                self.hand_on(time)
+            if time is not None:
+                if pending.want == GIVES_UP:
+                    self.hand_on(time)
+                else:
+                    self.told = pending.owner, ticket, time
         assert all(pending.outcome == NOT_YET for pending in self.returning.values())
         for ticket, pending in self.looking.items():
             assert pending.outcome == (DONE if ticket in self.notified else NOT_YET)
@@ -80,7 +85,7 @@ class Notifications(RuleBasedStateMachine):
     @rule()
     def release(self) -> None:
         assert self.lock.release(self.holder)
-        self.holder = -1
+        self.holder, self.told = -1, None
         self.serve()
 
     @precondition(lambda self: self.holder != -1)
@@ -90,7 +95,7 @@ class Notifications(RuleBasedStateMachine):
         self.clock += 1
         owner, ticket = self.holder, self.tickets
         assert self.it.suspend(owner, ticket) == 1
-        self.holder = -1
+        self.holder, self.told = -1, None
         self.began[ticket] = self.clock
         self.looking[ticket] = Pending(self.it.part(owner, ticket), owner)
         self.serve()
@@ -120,6 +125,16 @@ class Notifications(RuleBasedStateMachine):
         self.returning[ticket] = back
         self.serve()
 
+    @precondition(lambda self: self.told is not None)
+    @rule()
+    def give_up_when_back(self) -> None:
+        assert self.told is not None
+        owner, ticket, time = self.told
+        self.told = None
+        assert self.it.part(owner, ticket, GIVES_UP).attempt(owner) == DONE
+        self.hand_on(time)
+        self.serve()
+
     @rule(owner=OWNERS, lock_first=st.booleans())
     def lose(self, owner: int, lock_first: bool) -> None:
         lost = []
@@ -131,7 +146,7 @@ class Notifications(RuleBasedStateMachine):
         def lose_lock() -> None:
             self.lock.owner_lost(owner)
             if self.holder == owner:
-                self.holder, self.was_lost = -1, True
+                self.holder, self.was_lost, self.told = -1, True, None
             self.serve()
 
         if lock_first:
