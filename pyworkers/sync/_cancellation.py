@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary, finalize, ref
 from pyworkers import _js
 from pyworkers._env import Mode
 from pyworkers._futures import Future
-from pyworkers._worker import current_worker
+from pyworkers._worker import Worker, current_worker
 from pyworkers.errors import ModeError, TaskCancelled
 from pyworkers.sync._hosted import HostedCore
 from pyworkers.sync._primitive import Awaited
@@ -56,6 +56,20 @@ class CancellationToken(Awaited):
         self._put = self._core.teller("put")
         self.subscriptions = Subscriptions()
         self._heard = _heard.get(self._block.id) if isinstance(self._core, HostedCore) else None
+
+    def _create_from(self, worker: Worker, mode: Mode | None, beyond: int) -> None:
+        super()._create_from(worker, mode, beyond)
+        self._listen(False)
+
+    def _listen(self, is_cancelled: bool) -> None:
+        """Has a worker without shared memory hear of it; at first it is cancelled, or not."""
+        if not isinstance(self._core, HostedCore):
+            return
+        heard = _heard.get(self._block.id)
+        if heard is None:
+            heard = _heard[self._block.id] = _Heard(self._core, is_cancelled)
+        heard.is_cancelled |= is_cancelled
+        self._heard = heard
 
     def is_cancelled(self) -> bool:
         """Says whether it is to stop.
@@ -116,12 +130,7 @@ class CancellationToken(Awaited):
     @classmethod
     def _told(cls, mode: Mode, id: int, is_cancelled: bool) -> Self:
         token = cls._attached(mode, id)
-        if isinstance(token._core, HostedCore):
-            heard = _heard.get(id)
-            if heard is None:
-                heard = _heard[id] = _Heard(token._core, is_cancelled)
-            heard.is_cancelled |= is_cancelled
-            token._heard = heard
+        token._listen(is_cancelled)
         return token
 
     def _describe(self) -> str:

@@ -281,3 +281,30 @@ return (await blocks()) - before
         )
         == 0
     )
+
+
+def test_a_worker_can_ask_others_to_stop_by_what_it_has_created(hub: Hub) -> None:
+    """B-14: it sees that itself at once, and so do those that it was given to."""
+    assert hub.run(
+        """
+        from pyworkers.sync import SharedCancellation
+        kept = []
+        async def make(cancels):
+            cancellation = SharedCancellation()
+            kept.append(cancellation)
+            before = cancellation.is_cancelled(), cancellation.token().is_cancelled()
+            if cancels:
+                cancellation.cancel()
+            now = cancellation.is_cancelled(), cancellation.token().is_cancelled()
+            return before, now, cancellation, cancellation.token()
+        async def see(cancellation):
+            return await cancellation.wait_async(20), cancellation.is_cancelled()
+        async with WorkerPool(1) as pool:
+            *found, cancellation, token = await pool.submit(make, True)
+            found.append((await cancellation.wait_async(5), token.is_cancelled()))
+            *_, cancellation, token = await pool.submit(make, False)
+            seen = pool.submit(see, cancellation)
+            cancellation.cancel()
+            return [*found, await seen]
+        """
+    ) == [[False, False], [True, True], [True, True], [True, True]]
