@@ -86,6 +86,9 @@ class Condition(Guarded, Primitive):
             raise ValueError(f"the lock of a Condition of mode {mode} is of mode {lock.mode}")
         super().__init__(mode=lock._mode)
         self._join(lock)
+        if isinstance(self._core, HostedCore):
+            assert isinstance(lock._core, HostedCore)
+            self._core.bind_there(lock._core)
 
     def _companions(self) -> tuple[Any, ...]:
         return (self._lock,)

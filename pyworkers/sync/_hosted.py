@@ -27,13 +27,13 @@ from pyworkers.sync._local import LocalCore, LocalPrimitive
 
 _CHANNEL: Final = "pyworkers.sync"
 _REMEMBERED: Final = 1_000
-"""So many answers may be on their way to workers which do not wait any more."""
+"""So many answers may be on their way to a worker which does not wait for them any more."""
 
 known: Final[WeakValueDictionary[int, LocalPrimitive]] = WeakValueDictionary()
 """The primitives of this interpreter, by number."""
 _numbers: Final = itertools.count(2, 2)  # odd ones name what a page has made
-_granted: Final[deque[tuple[int, int]]] = deque(maxlen=_REMEMBERED)
-"""Worker and ticket of the last waits that got what they wanted."""
+_granted: Final[dict[int, deque[int]]] = {}
+"""By worker, the tickets of its last waits that got what they wanted."""
 
 
 def host(primitive: LocalPrimitive, mode: Mode) -> int:
@@ -62,7 +62,7 @@ def found(number: int) -> LocalPrimitive:
 def _listen() -> None:
     if (_CHANNEL, "wait") in SERVICES:
         return
-    for serve in (_wait, _abandon, _tell, _ask):
+    for serve in (_wait, _abandon, _tell, _ask, _bind):
         SERVICES[_CHANNEL, serve.__name__[1:]] = serve
     hub_for("transfer")
     store: Any = stores["transfer"]
@@ -70,6 +70,7 @@ def _listen() -> None:
 
 
 def _lost(peer: int) -> None:
+    _granted.pop(peer, None)
     for primitive in list(known.values()):
         primitive.owner_lost(peer)
 
@@ -89,15 +90,16 @@ async def _wait(message: Message) -> int:
     primitive = _part(number, worker, which)
     outcome = await LocalCore(primitive, worker, hub_for("transfer")).wait_async(timeout)
     if outcome != NOT_YET:
-        _granted.append((worker, ticket))
+        _granted.setdefault(worker, deque(maxlen=_REMEMBERED)).append(ticket)
     return outcome
 
 
 def _abandon(message: Message) -> None:
     number, which, ticket = message.payload
     worker = _worker_of(message)
-    if (worker, ticket) in _granted:
-        _granted.remove((worker, ticket))
+    granted = _granted.get(worker, ())
+    if ticket in granted:
+        _granted[worker].remove(ticket)
         _part(number, worker, which).give_back(worker)
 
 
@@ -111,6 +113,11 @@ def _ask(message: Message) -> Any:
     number, which, operation, arguments = message.payload
     worker = _worker_of(message)
     return getattr(_part(number, worker, which), operation)(worker, *arguments)
+
+
+def _bind(message: Message) -> None:
+    number, other = message.payload
+    found(number).bind(found(other))
 
 
 def to_hub(name: str) -> DirectChannel:
@@ -205,7 +212,11 @@ class HostedCore:
         return HostedCore(self._kind, self._number, *which)
 
     def bind(self, other: Core) -> None:
-        """The hub has done it."""
+        """The hub has done it, or was asked to by ``bind_there``."""
+
+    def bind_there(self, other: "HostedCore") -> None:
+        """Has the hub do it, for what this worker has created."""
+        self._channel.post("bind", (self._number, other._number))
 
     def wait(self, timeout: float | None) -> int:
         channel, ticket = self._channel, next(self._tickets)

@@ -468,3 +468,34 @@ def test_a_latch_opens_when_it_is_counted_down(hub: Hub) -> None:
                 return str(error)
         """,
     )
+
+
+def test_a_condition_that_a_worker_has_created_works_there_and_elsewhere(hub: Hub) -> None:
+    """X-05: with a lock of its own, or one that is given."""
+    assert (
+        run(
+            hub,
+            """
+        kept = []
+        async def make(kind):
+            condition = Condition() if kind is None else Condition(kind())
+            kept.append(condition)
+            async with condition:
+                return condition, await condition.wait_async(0.01)
+        async def wait(condition):
+            async with condition:
+                return await condition.wait_async(20)
+        found = []
+        async with WorkerPool(1) as pool:
+            for kind in (None, Lock, RLock):
+                condition, was_notified = await pool.submit(make, kind)
+                waits = pool.submit(wait, condition)
+                await until(lambda: condition.statistics().waiting == 1)
+                async with condition:
+                    condition.notify()
+                found.append([was_notified, await waits])
+        return found
+        """,
+        )
+        == [[False, True]] * 3
+    )

@@ -1,5 +1,7 @@
 """X-05 A-04: locks, semaphores and events between hub and workers, in every place and mode."""
 
+import pytest
+
 from tests.hubs import Hub
 
 
@@ -41,3 +43,27 @@ def test_a_time_that_has_gone_by_is_no_time(hub: Hub) -> None:
         """
     )
     assert tried == [False, False]
+
+
+def test_what_a_worker_gives_up_is_given_back_however_much_others_get_meanwhile(hub: Hub) -> None:
+    """A-04: without shared memory the hub remembers, by worker, whose answers are on their way."""
+    if hub.mode == "shared":
+        pytest.skip("workers take things themselves")
+    assert (
+        hub.run(
+            """
+            from pyworkers._answers import Message
+            from pyworkers.sync import Lock, Semaphore, _hosted
+            def said(worker, kind, *payload):
+                return Message("pyworkers.sync", kind, payload, worker, None, 0.0, print)
+            lock, semaphore = Lock(), Semaphore(2_000)
+            await _hosted._wait(said(1_001, "wait", lock.id, (), 5, None))
+            assert lock.locked()
+            for ticket in range(1_500):
+                await _hosted._wait(said(1_002, "wait", semaphore.id, (), ticket, None))
+            _hosted._abandon(said(1_001, "abandon", lock.id, (), 5))
+            return lock.locked()
+            """
+        )
+        is False
+    )
