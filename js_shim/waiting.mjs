@@ -21,7 +21,7 @@
  * A lock that is released is free for whoever comes first, which is mostly the one that released
  * it: a wake-up takes longer than a short loop of Python. Who has waited for more than a
  * millisecond declares itself hungry; from then on others leave what is free to it, for a millisecond
- * at the most, as it may have died.
+ * at the most, as it may be long in waking up, and not at all if it has ended.
  */
 
 import { canWaitAsync } from "./ring.mjs";
@@ -128,7 +128,8 @@ export class Waiting {
    */
   #lets(hungry) {
     const now = performance.now();
-    if (hungry !== this.hungry) {
+    if (!this.isAlive(hungry)) this.politeUntil = now;
+    else if (hungry !== this.hungry) {
       this.hungry = hungry;
       this.politeUntil = now + POLITE_MS;
     }

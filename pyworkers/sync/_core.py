@@ -25,6 +25,9 @@ INHERITED: Final = 2
 _SLICE_SECONDS: Final = 0.05
 """Waits return to Python so often, so that signals are seen, and owners that have ended."""
 
+_A_MOMENT: Final = 0.001
+"""Milliseconds. Whoever has tried for any time at all looks whether the owner has ended."""
+
 
 class Core(Protocol):
     """One primitive, as one interpreter reaches it."""
@@ -67,7 +70,8 @@ class Core(Protocol):
         """Takes what an attempt did not get; blocks until it can be had.
 
         Args:
-            timeout: seconds; None means for ever, 0 or less that it is tried once.
+            timeout: seconds; None means for ever, 0 or less that it is tried once more, this time
+                with a look whether the owner has ended.
 
         Returns:
             NOT_YET when the time is over, else DONE or INHERITED.
@@ -132,7 +136,7 @@ class SharedCore:
 
     def wait(self, timeout: float | None) -> int:
         if timeout is not None and timeout <= 0:
-            return NOT_YET
+            return self.attempt(_A_MOMENT)
         return self._block(timeout) if self._hub is None else self._pump(self._hub, timeout)
 
     def _block(self, timeout: float | None) -> int:
@@ -165,7 +169,7 @@ class SharedCore:
 
     async def wait_async(self, timeout: float | None) -> int:
         if timeout is not None and timeout <= 0:
-            return NOT_YET
+            return self.attempt(_A_MOMENT)
         began = time.monotonic()
         end = math.inf if timeout is None else began + timeout
         with self._waiting():

@@ -67,3 +67,49 @@ def test_what_a_worker_gives_up_is_given_back_however_much_others_get_meanwhile(
         )
         is False
     )
+
+
+def test_who_only_tries_a_lock_gets_it_from_a_worker_that_has_died(hub: Hub) -> None:
+    """A-04 B-04: is told so, and gets it at the next try; an RWLock's writers and readers, too."""
+    assert (
+        hub.run(
+            """
+        from pyworkers.sync import Lock, RLock, RWLock
+        async def hold(lock, writing):
+            await lock.acquire_async()
+            await writing.acquire_async()
+            await asyncio.sleep(60)
+        found = []
+        async with WorkerPool(1) as pool:
+            for lock in (Lock(), RLock()):
+                both = RWLock()
+                holding = pool.submit(hold, lock, both.write())
+                while both.statistics().writer is None:
+                    await asyncio.sleep(0.005)
+                pool.kill(holding)
+                try:
+                    await holding
+                except BaseException:
+                    pass
+                for side in (lock, both.read()):
+                    end = time.monotonic() + 20
+                    told = []
+                    while time.monotonic() < end:
+                        try:
+                            if blocks and len(found) < 2:
+                                if side.acquire(False):
+                                    break
+                            elif await side.acquire_async(0):
+                                break
+                        except OwnerDied:
+                            told.append("told")
+                        await asyncio.sleep(0.005)
+                    else:
+                        told.append("never")
+                    found.append(told)
+        return found
+        """,
+            blocks=hub.can_block,
+        )
+        == [["told"]] * 4
+    )

@@ -4,6 +4,7 @@
  */
 
 import { Arena, arenaMemory, HUB } from "../../js_shim/arena.mjs";
+import { Semaphore } from "../../js_shim/locks.mjs";
 import { RING } from "../../js_shim/queue_ring.mjs";
 import { Consumer, Producer } from "../../js_shim/queues.mjs";
 import { answer } from "./json_lines.mjs";
@@ -64,4 +65,19 @@ function putBlock() {
   };
 }
 
-await answer({ putBlock });
+/** Somebody has waited for so long that others let it go first, and has ended then. */
+function hungryHasEnded() {
+  const { hub, one, two } = threads();
+  const place = zeros(hub, 32);
+  const [ours, theirs, others] = [hub, one, two].map((arena) => new Semaphore(arena, place));
+  ours.initialize(1, 0);
+  ours.attempt(0);
+  theirs.enter();
+  theirs.attempt(5);
+  ours.release(1);
+  const whileItLives = others.attempt(0);
+  hub.sweep(1);
+  return { whileItLives, then: others.attempt(0) };
+}
+
+await answer({ putBlock, hungryHasEnded });

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from pyworkers.sync._core import DONE, NOT_YET
 from tests.unit.node_host import NodeHost
 
 
@@ -21,3 +22,8 @@ def test_who_has_put_a_block_does_not_free_what_is_in_its_place(stage: NodeHost)
         "isKept": True,
         "isFreed": True,
     }
+
+
+def test_nobody_lets_who_has_ended_go_first(stage: NodeHost) -> None:
+    """A-04 B-04: a single try gets what is free, though one who has ended had waited for it."""
+    assert stage.ask("hungryHasEnded") == {"whileItLives": NOT_YET, "then": DONE}
