@@ -13,6 +13,9 @@ import { Channel } from "./channels.mjs";
 /** @param {Entry} a @param {Entry} b */
 const isLater = (a, b) => a[2] > b[2] || (a[2] === b[2] && a[3] > b[3]);
 
+/** @param {Entry} a */
+const isVersionOf = (a) => (/** @type {Entry} */ b) => a[0] === b[0] && !isLater(a, b);
+
 /** Values by key, which both sides of a channel can set, and both get. The last to set one wins. */
 export class MessageChannelSync {
   #side = Math.floor(Math.random() * 2 ** 52);
@@ -118,7 +121,15 @@ export class MessageChannelSync {
       }),
     ];
     // Whoever is there later greets.
-    channel.request("hello", this.#all(), { timeout: null }).then(heard, () => {});
+    channel.request("hello", this.#all(), { timeout: null }).then(
+      (known) => {
+        heard(known);
+        // What was set here since the greeting.
+        const unknown = this.#all().filter((own) => !known.some(isVersionOf(own)));
+        if (unknown.length > 0) tell(unknown);
+      },
+      () => {},
+    );
     const tell = (/** @type {Entry[]} */ entries) => {
       if (isHeard) channel.post("entries", entries);
     };

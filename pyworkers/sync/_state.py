@@ -112,6 +112,11 @@ class MessageChannelSync:
         """Returns all entries, with their versions."""
         return [[key, *entry] for key, entry in self._entries.items()]
 
+    def all_but(self, known: _Entries) -> _Entries:
+        """Returns the entries that another side does not have, by those that it has."""
+        versions = {key: (int(count), int(side)) for key, _, count, side in known}
+        return [entry for entry in self.all() if versions.get(entry[0]) != (*entry[2:],)]
+
     def merge(self, entries: _Entries) -> _Entries:
         """Takes in what another side knows; returns what of it was new."""
         new = []
@@ -160,7 +165,12 @@ class _Line:
         if answer.cancelled() or answer.exception() is not None:
             return  # it has no such object yet, and will greet when it has
         self._partners.add(partner)
-        self._pass_on(self._state.merge(answer.result()))
+        known = answer.result()
+        self._pass_on(self._state.merge(known))
+        # What was set here since the greeting.
+        unknown = self._state.all_but(known)
+        if unknown:
+            self._post(unknown, partner)
 
     def _heard(self, message: Message, greets: bool) -> _Entries | None:
         self._partners.add(message.worker)
@@ -172,14 +182,17 @@ class _Line:
             self.tell(new)
 
     def tell(self, entries: _Entries) -> None:
-        channel = self._channel
-        if isinstance(channel, DirectChannel):
-            if self._partners:
-                channel.post("entries", entries)
-        elif isinstance(channel, PoolChannel):
-            self._partners &= {*channel.workers()}
-            for worker in self._partners:
-                channel.post("entries", entries, worker=worker)
+        if isinstance(self._channel, PoolChannel):
+            self._partners &= {*self._channel.workers()}
+        for partner in self._partners:
+            self._post(entries, partner)
+
+    def _post(self, entries: _Entries, partner: int | None) -> None:
+        if isinstance(self._channel, PoolChannel):
+            self._channel.post("entries", entries, worker=partner)
+        else:
+            assert isinstance(self._channel, DirectChannel)
+            self._channel.post("entries", entries)
 
     def close(self) -> None:
         for end in self._ends:

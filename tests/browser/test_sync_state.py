@@ -52,6 +52,38 @@ def test_hub_and_workers_end_with_the_same_values(hub: Hub) -> None:
     ]
 
 
+def test_what_is_set_before_the_other_side_has_answered_gets_there(hub: Hub) -> None:
+    """B-15: by a worker that comes later, and by a hub that does."""
+    assert (
+        hub.run(
+            """
+        from pyworkers.sync import MessageChannelSync
+        async def set_at_once():
+            from pyworkers import task
+            state = MessageChannelSync(task.channel("state"))
+            state.set("worker", 1)
+            while "hub" not in state:
+                await asyncio.sleep(0.005)
+            state.set("done", True)
+            while "seen" not in state:
+                await asyncio.sleep(0.005)
+            return sorted(state)
+        found = []
+        async with WorkerPool(1) as pool:
+            state = MessageChannelSync(pool.channel("state"))
+            state.set("hub", 0)
+            setting = pool.submit(set_at_once)
+            while "done" not in state:
+                await asyncio.sleep(0.005)
+            state.set("seen", True)
+            found += [sorted(state), await setting]
+        return found
+        """
+        )
+        == [["done", "hub", "seen", "worker"]] * 2
+    )
+
+
 def test_a_page_and_python_end_with_the_same_values(page: Page, plain_url: str) -> None:
     """B-15: over a channel, and over a MessagePort; the later setting wins."""
     page.goto(f"{plain_url}/pyworkers.json")

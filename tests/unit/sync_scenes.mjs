@@ -4,9 +4,11 @@
  */
 
 import { Arena, arenaMemory, HUB } from "../../js_shim/arena.mjs";
+import { Channels } from "../../js_shim/channels.mjs";
 import { Semaphore } from "../../js_shim/locks.mjs";
 import { RING } from "../../js_shim/queue_ring.mjs";
 import { Consumer, Producer } from "../../js_shim/queues.mjs";
+import { MessageChannelSync } from "../../js_shim/state.mjs";
 import { answer } from "./json_lines.mjs";
 
 const BOX_BYTES = 2_048;
@@ -77,7 +79,52 @@ function hungryHasEnded() {
   ours.release(1);
   const whileItLives = others.attempt(0);
   hub.sweep(1);
-  return { whileItLives, then: others.attempt(0) };
+  return { whileItLives, afterwards: others.attempt(0) };
 }
 
-await answer({ putBlock, hungryHasEnded });
+/** Two ends of channels between which each message is posted. */
+function ends() {
+  /** @type {any[]} */
+  const ends = [];
+  const { port1, port2 } = new MessageChannel();
+  for (const port of [port1, port2]) {
+    const asked = new Map();
+    const post = (/** @type {any} */ message) => port.postMessage(message);
+    const line = {
+      post,
+      ask: (/** @type {any} */ message) =>
+        new Promise((resolve, reject) => {
+          asked.set(asked.size, { resolve, reject });
+          post({ ...message, id: asked.size - 1 });
+        }),
+      error: (/** @type {string} */ name, /** @type {string} */ text) =>
+        Object.assign(new Error(text), { name }),
+    };
+    const channels = new Channels(/** @type {any} */ (line));
+    port.onmessage = ({ data }) => {
+      if (data.kind === "answer") asked.get(data.id).resolve(data.payload);
+      else if (data.kind === "refuse") asked.get(data.id).reject(new Error(data.message));
+      else channels.heard(data);
+    };
+    ends.push({ channels, close: () => port.close() });
+  }
+  return ends;
+}
+
+/** One side of two sets a key before it hears of the other, which is there for longer. */
+async function setAtOnce() {
+  const [left, right] = ends();
+  const first = new MessageChannelSync(left.channels.get("state"));
+  first.set("first", 1);
+  await new Promise((resolve) => setTimeout(resolve, 20)); // its greeting is refused
+  const second = new MessageChannelSync(right.channels.get("state"));
+  second.set("at once", 2);
+  await new Promise((resolve) => {
+    first.subscribe("later", resolve);
+    second.subscribe("first", () => second.set("later", 3));
+  });
+  left.close();
+  return [first, second].map((side) => side.keys().sort());
+}
+
+await answer({ putBlock, hungryHasEnded, setAtOnce });
