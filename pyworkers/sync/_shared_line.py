@@ -279,7 +279,8 @@ class SharedLine:
             return all_opened(self._items(got))
         if got == _TOOK_BLOCK:
             return opened(self._read(_WORD.unpack_from(self._box)[0]), is_raw)
-        data = self._view[: got - 1]
+        # What is unpickled may use the box itself.
+        data = self._box[: got - 1]
         if is_raw:
             return bytes(data)
         try:

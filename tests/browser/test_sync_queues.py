@@ -440,3 +440,28 @@ def test_a_queue_that_a_worker_has_created_outlives_its_handle_there(hub: Hub) -
         """,
     )
     assert found == [[["first", "sent"], False], True]
+
+
+def test_what_is_unpickled_may_use_a_queue_itself(hub: Hub) -> None:
+    """A-04: the rest of the item is whole."""
+    skip_if("block", hub)
+    assert run(
+        hub,
+        """
+        class Telling:
+            def __getstate__(self):
+                return {"x": 1}
+            def __setstate__(self, state):
+                import builtins
+                builtins.told.put("t" * 6_000)
+        def take(items, told):
+            import builtins
+            builtins.told = told
+            found = items.get(timeout=20)
+            return type(found[0]).__name__, found[1] == list(range(1_000))
+        items, told = Queue(), Queue()
+        async with WorkerPool(1) as pool:
+            items.put((Telling(), list(range(1_000))))
+            return await pool.submit(take, items, told), len(await told.get_async(20))
+        """,
+    ) == [["Telling", True], 6_000]
