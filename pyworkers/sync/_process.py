@@ -336,7 +336,9 @@ async def wait_async(
 
         for future in futures:
             future.add_done_callback(tell)
-        await asyncio.wait({over}, timeout=timeout)
+        # Pyodide's loop refuses times that have gone by.
+        left = None if timeout is None else max(0.0, timeout)
+        await asyncio.wait({over}, timeout=left)
         over.cancel()
     return [future for future in futures if future.done()]
 

@@ -297,3 +297,22 @@ def test_a_worker_creates_what_others_use(hub: Hub) -> None:
     assert outcome == [True, [False, True, False], False, 0]
     assert left(hub, count, used) == (count, used)
     assert "was refused" not in hub.output()  # type: ignore[attr-defined]
+
+
+def test_a_process_is_joined_in_no_time_at_all(hub: Hub) -> None:
+    """X-05: a timeout that has gone by is over at once."""
+    assert hub.run(
+        SYNC
+        + """
+    async def wait(event):
+        await event.wait_async()
+    event = sync.Event()
+    process = sync.Process(target=wait, args=(event,))
+    process.start()
+    await process.join_async(-0.5)
+    before = process.exitcode
+    event.set()
+    await process.join_async()
+    return before, process.exitcode
+        """
+    ) == [None, 0]
