@@ -11,7 +11,7 @@
  *   A taking is one compare-exchange of the state, so an owner that ends at any moment either had
  *   it or not; whoever finds an owner without a seat takes the lock over by the same.
  * Semaphore: state is how many there are.
- *   4 limit     that it must not exceed; 0 none
+ *   4 limit     that it must not exceed; -1 none
  * Flag: state is 1 while it is set.
  */
 
@@ -110,7 +110,7 @@ export class RLock extends Lock {
 export class Semaphore extends Waiting {
   /**
    * @param {number} value at first
-   * @param {number} limit that it must not exceed; 0 none
+   * @param {number} limit that it must not exceed; -1 none
    */
   initialize(value, limit) {
     Atomics.store(this.words, this.at + LIMIT, limit);
@@ -136,9 +136,10 @@ export class Semaphore extends Waiting {
   release(count) {
     const { words, at } = this;
     this.taken = false;
-    const limit = this.load(LIMIT) || 0x7fffffff;
+    const limit = this.load(LIMIT);
+    const most = limit < 0 ? 0x7fffffff : limit;
     for (let value = this.load(0); ; ) {
-      if (value > limit - count) return false;
+      if (value > most - count) return false;
       const found = Atomics.compareExchange(words, at, value, value + count);
       if (found === value) break;
       value = found;

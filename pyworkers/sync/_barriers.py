@@ -14,6 +14,7 @@ from pyworkers._env import Mode
 from pyworkers.sync._conditions import SLOT_BYTES
 from pyworkers.sync._core import DONE, INHERITED, NOT_YET
 from pyworkers.sync._hosted import HostedCore
+from pyworkers.sync._local import check_count
 from pyworkers.sync._local_conditions import IS_ACTING, IS_BROKEN, IS_FULL
 from pyworkers.sync._primitive import Awaited, Primitive
 from pyworkers.sync._unbroken import unbroken
@@ -261,7 +262,7 @@ class Latch(Awaited):
         mode: of the pools whose tasks shall get it; None means the default one.
 
     Raises:
-        ValueError: the count is negative.
+        ValueError: the count is negative, or more than 2**31 - 1.
         ModeError: this is a worker: create it where the pool is, and give it to tasks.
         ArenaFull: there is no room.
     """
@@ -271,8 +272,7 @@ class Latch(Awaited):
     _BYTES: ClassVar = 32
 
     def __init__(self, count: int = 1, *, mode: Mode | None = None) -> None:
-        if count < 0:
-            raise ValueError(f"the count of a Latch cannot be negative: {count}")
+        check_count("the count of a Latch", count)
         super().__init__(mode=mode)
         self._core.ask("initialize", count)
 
@@ -291,6 +291,7 @@ class Latch(Awaited):
         """
         if n < 1:
             raise ValueError(f"n must be 1 or more, not {n}")
+        check_count("n", n)
         if not self._count_down(n):
             raise ValueError(f"this Latch cannot be counted down by {n}: less is left")
 

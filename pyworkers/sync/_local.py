@@ -19,6 +19,16 @@ from typing import Any, ClassVar, Final, cast
 from pyworkers._hub import Hub
 from pyworkers.sync._core import DONE, INHERITED, NOT_YET, Core
 
+MOST: Final = 0x7FFFFFFF
+"""What a word can count to."""
+_NO_LIMIT: Final = -1
+
+
+def check_count(name: str, value: int) -> None:
+    """Raises ValueError if something cannot be counted in a word."""
+    if not 0 <= value <= MOST:
+        raise ValueError(f"{name} must be from 0 to {MOST}, not {value}")
+
 
 class Wait:
     """A wait of somebody: what came of it, and who is told."""
@@ -177,7 +187,8 @@ class LocalSemaphore(LocalPrimitive):
 
     def __init__(self) -> None:
         super().__init__()
-        self._value = self._limit = 0
+        self._value = 0
+        self._limit = _NO_LIMIT
 
     def initialize(self, owner: int, value: int, limit: int) -> None:
         self._value, self._limit = value, limit
@@ -192,7 +203,8 @@ class LocalSemaphore(LocalPrimitive):
         self.release(owner, 1)
 
     def release(self, owner: int, count: int) -> bool:
-        if self._value > (self._limit or 0x7FFFFFFF) - count:
+        most = MOST if self._limit == _NO_LIMIT else self._limit
+        if self._value > most - count:
             return False
         self._value += count
         self.serve()

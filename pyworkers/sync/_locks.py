@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from pyworkers._cancel import undisturbed
 from pyworkers._env import Mode
 from pyworkers.sync._held import Acquired, care
+from pyworkers.sync._local import check_count
 from pyworkers.sync._primitive import Awaited, Primitive
 
 
@@ -133,7 +134,7 @@ class Semaphore(Acquired, Primitive):
         mode: of the pools whose tasks shall get it; None means the default one.
 
     Raises:
-        ValueError: the value is negative.
+        ValueError: the value is negative, or more than 2**31 - 1.
         ModeError: the mode does not work here.
         ArenaFull: there is no room.
     """
@@ -143,13 +144,12 @@ class Semaphore(Acquired, Primitive):
     _BYTES: ClassVar = 32
 
     def __init__(self, value: int = 1, *, mode: Mode | None = None) -> None:
+        check_count("the value of a semaphore", value)
         super().__init__(mode=mode)
-        if value < 0:
-            raise ValueError(f"the value of a semaphore cannot be negative: {value}")
         self._core.ask("initialize", value, self._limit(value))
 
     def _limit(self, value: int) -> int:
-        return 0
+        return -1  # none
 
     def _set_up(self) -> None:
         super()._set_up()
@@ -173,6 +173,7 @@ class Semaphore(Acquired, Primitive):
         """
         if n < 1:
             raise ValueError(f"n must be 1 or more, not {n}")
+        check_count("n", n)
         if not self._free(n):
             raise ValueError(f"this {type(self).__name__} is released too many times")
 

@@ -19,7 +19,7 @@ from pyworkers.errors import PayloadError, QueueClosed
 from pyworkers.sync._core import SharedCore
 from pyworkers.sync._hosted import HostedCore
 from pyworkers.sync._lines import END, NOTHING, HostedLine, Line, LocalLine
-from pyworkers.sync._local import LocalCore
+from pyworkers.sync._local import LocalCore, check_count
 from pyworkers.sync._local_queue import ENDED, Item, LocalQueue
 from pyworkers.sync._primitive import Primitive
 from pyworkers.sync._shared_line import SharedLine
@@ -97,9 +97,10 @@ class _Queue(Primitive):
             raise ValueError(
                 f"capacity must be from {_LEAST_CAPACITY} to {_MOST_CAPACITY} bytes, not {capacity}"
             )
+        maxsize = max(maxsize, 0)
+        check_count("maxsize", maxsize)
         ring = (capacity + 15) & -16
         super().__init__(mode=mode, beyond=ring)
-        maxsize = max(maxsize, 0)
         core = self._core
         if isinstance(core, SharedCore):
             self._line.ask("initialize", ring, maxsize)
@@ -183,7 +184,7 @@ class Queue(_Queue):
         mode: of the pools whose tasks shall get it; None means the default one.
 
     Raises:
-        ValueError: the capacity is out of its range.
+        ValueError: the capacity is out of its range, or ``maxsize`` is more than 2**31 - 1.
         ModeError: this is a worker: create it where the pool is, and give it to tasks.
         ArenaFull: there is no room.
     """

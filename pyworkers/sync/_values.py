@@ -5,8 +5,9 @@ that of a SharedArray. WebAssembly cannot map memory of others, so there is no c
 each access copies an element, or a slice, in or out.
 """
 
+import operator
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, SupportsIndex
+from typing import Any, Final, SupportsIndex, cast
 
 from pyworkers._env import Mode
 from pyworkers._shared_array import SharedArray
@@ -128,11 +129,15 @@ class RawArray:
     ) -> None:
         self._code, dtype = _type(typecode)
         given = size_or_initializer
-        if isinstance(given, SupportsIndex):
-            self._array = SharedArray(given, dtype, mode=mode)
+        try:
+            # Arrays of NumPy have the method, and refuse.
+            size = operator.index(cast(SupportsIndex, given))
+        except TypeError:
+            initializer = cast(Sequence[Any], given)
+            self._array = SharedArray(len(initializer), dtype, mode=mode)
+            self[:] = initializer
         else:
-            self._array = SharedArray(len(given), dtype, mode=mode)
-            self[:] = given
+            self._array = SharedArray(size, dtype, mode=mode)
 
     def __len__(self) -> int:
         return len(self._array)

@@ -113,3 +113,21 @@ def test_who_only_tries_a_lock_gets_it_from_a_worker_that_has_died(hub: Hub) -> 
         )
         == [["told"]] * 4
     )
+
+
+def test_a_bounded_semaphore_of_none_cannot_be_released(hub: Hub) -> None:
+    """A-04: nor can a semaphore that is full be, of as many as can be counted."""
+    assert hub.run(
+        """
+            from pyworkers.sync import BoundedSemaphore, Semaphore
+            refused = 0
+            for semaphore in (BoundedSemaphore(0), Semaphore(2**31 - 1)):
+                try:
+                    semaphore.release()
+                except ValueError:
+                    refused += 1
+            free = Semaphore(0)
+            free.release()
+            return refused, free.get_value()
+            """
+    ) == [2, 1]

@@ -3,12 +3,18 @@
 import asyncio
 from typing import Any
 
+import pytest
+
 from pyworkers import WorkerPool
 from pyworkers.sync import (
     Array,
+    BoundedSemaphore,
     CancellationToken,
     Condition,
+    Latch,
     Lock,
+    Queue,
+    Semaphore,
     ShareableList,
     SharedCancellation,
     SharedCounter,
@@ -104,3 +110,29 @@ def test_a_wait_that_is_cancelled_as_it_has_its_lock_again_hands_its_notificatio
         assert found[0] == ["second"]
         assert found[-1] == (["first"] if moment == "before" else ["second"])
         assert all(len(woken) == 1 for woken in found), (moment, found)
+
+
+def test_a_bounded_semaphore_of_none_cannot_be_released() -> None:
+    """A-04."""
+    semaphore = BoundedSemaphore(0, mode="inline")
+    with pytest.raises(ValueError, match="too many times"):
+        semaphore.release()
+    assert semaphore.get_value() == 0
+
+
+@pytest.mark.parametrize("make", [Semaphore, BoundedSemaphore, Latch, Queue])
+def test_what_cannot_be_counted_is_refused(make: Any) -> None:
+    """A-04 X-05: numbers are kept in words of 32 bits."""
+    assert make(2**31 - 1, mode="inline") is not None
+    with pytest.raises(ValueError, match="from 0 to 2147483647, not 2147483648"):
+        make(2**31, mode="inline")
+
+
+def test_an_array_is_made_from_what_has_an_index_and_refuses_it() -> None:
+    """B-12: as arrays of NumPy do, unless they have one element."""
+
+    class Numbers(list[float]):
+        def __index__(self) -> int:
+            raise TypeError("only arrays of one integer can be an index")
+
+    assert list(Array("d", Numbers([1.5, 2.5]), mode="inline")) == [1.5, 2.5]
