@@ -248,6 +248,7 @@ const SCENARIOS = [
     quiet: [FIRST + 3, FIRST + 4],
     setUp: (memory) => {
       memory[FIRST] = 1;
+      memory[FIRST + 4] = -1;
     },
     agents: [turns(Semaphore, 1), turns(Semaphore, 3)],
     patience: 1,
@@ -259,6 +260,7 @@ const SCENARIOS = [
     quiet: [FIRST + 3],
     setUp: (memory) => {
       memory[FIRST] = 2;
+      memory[FIRST + 4] = -1;
     },
     agents: [0, 1, 2].map(() => () => {
       const semaphore = made(Semaphore);
@@ -272,6 +274,9 @@ const SCENARIOS = [
   {
     name: "a semaphore that one gives to two",
     quiet: [FIRST + 3],
+    setUp: (memory) => {
+      memory[FIRST + 4] = -1;
+    },
     agents: [
       () => void made(Semaphore).release(2),
       () => made(Semaphore).acquire(FOREVER, 0),

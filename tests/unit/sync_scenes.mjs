@@ -72,7 +72,7 @@ function hungryHasEnded() {
   const { hub, one, two } = threads();
   const place = zeros(hub, 32);
   const [ours, theirs, others] = [hub, one, two].map((arena) => new Semaphore(arena, place));
-  ours.initialize(1, 0);
+  ours.initialize(1, -1);
   ours.attempt(0);
   theirs.enter();
   theirs.attempt(5);
@@ -94,8 +94,9 @@ function ends() {
       post,
       ask: (/** @type {any} */ message) =>
         new Promise((resolve, reject) => {
-          asked.set(asked.size, { resolve, reject });
-          post({ ...message, id: asked.size - 1 });
+          const id = asked.size + 1;
+          asked.set(id, { resolve, reject });
+          post({ ...message, id });
         }),
       error: (/** @type {string} */ name, /** @type {string} */ text) =>
         Object.assign(new Error(text), { name }),
@@ -120,7 +121,8 @@ async function setAtOnce() {
   const second = new MessageChannelSync(right.channels.get("state"));
   second.set("at once", 2);
   await new Promise((resolve) => {
-    first.subscribe("later", resolve);
+    first.subscribe(null, () => first.keys().length === 3 && resolve(undefined));
+    setTimeout(resolve, 5_000); // as it is lost
     second.subscribe("first", () => second.set("later", 3));
   });
   left.close();

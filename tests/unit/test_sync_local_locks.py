@@ -28,7 +28,7 @@ class Exclusion(RuleBasedStateMachine):
         self.it = cast(Any, KINDS[kind]())
         self.room = permits
         if kind == "Semaphore":
-            self.it.initialize(0, permits, 0)
+            self.it.initialize(0, permits, -1)
         self.have: list[tuple[int, int]] = []
         self.row: list[Pending] = []
         self.was_lost = False
