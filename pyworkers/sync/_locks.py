@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from pyworkers._cancel import undisturbed
 from pyworkers._env import Mode
 from pyworkers.sync._held import Acquired, care
-from pyworkers.sync._local import check_count
+from pyworkers.sync._local import MOST, check_count
 from pyworkers.sync._primitive import Awaited, Primitive
 
 
@@ -171,9 +171,8 @@ class Semaphore(Acquired, Primitive):
             ValueError: there would be more than it can count, or, for a BoundedSemaphore, than
                 there were at first.
         """
-        if n < 1:
-            raise ValueError(f"n must be 1 or more, not {n}")
-        check_count("n", n)
+        if not 1 <= n <= MOST:  # here, as a signal could strike in a function that is called
+            raise ValueError(f"n must be from 1 to {MOST}, not {n}")
         if not self._free(n):
             raise ValueError(f"this {type(self).__name__} is released too many times")
 
