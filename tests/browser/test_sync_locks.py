@@ -1,7 +1,5 @@
 """X-05 A-04: locks, semaphores and events between hub and workers, in every place and mode."""
 
-import pytest
-
 from tests.hubs import Hub
 
 
@@ -47,8 +45,6 @@ def test_a_time_that_has_gone_by_is_no_time(hub: Hub) -> None:
 
 def test_what_a_worker_gives_up_is_given_back_however_much_others_get_meanwhile(hub: Hub) -> None:
     """A-04: without shared memory the hub remembers, by worker, whose answers are on their way."""
-    if hub.mode == "shared":
-        pytest.skip("workers take things themselves")
     assert (
         hub.run(
             """
@@ -56,7 +52,8 @@ def test_what_a_worker_gives_up_is_given_back_however_much_others_get_meanwhile(
             from pyworkers.sync import Lock, Semaphore, _hosted
             def said(worker, kind, *payload):
                 return Message("pyworkers.sync", kind, payload, worker, None, 0.0, print)
-            lock, semaphore = Lock(), Semaphore(2_000)
+            lock = Lock(mode="transfer")
+            semaphore = Semaphore(2_000, mode="transfer")
             await _hosted._wait(said(1_001, "wait", lock.id, (), 5, None))
             assert lock.locked()
             for ticket in range(1_500):

@@ -19,6 +19,7 @@ from pyworkers._lanes import Need
 from pyworkers._policies import DEFAULT_PRIORITY, places
 from pyworkers._protocol import Kind
 from pyworkers._scheduler import Scheduler
+from pyworkers._store import stores
 
 
 class _Link(MemoryLink):
@@ -83,7 +84,10 @@ class Played:
         capabilities: dict[str, int] | None = None,
         replaces: bool = True,
     ) -> None:
+        of_others = stores.copy()
         self.hub = Hub("inline")
+        stores.clear()
+        stores.update(of_others)
         self.link = _Link()
         self.staff = _Staff(self.link)
         self.hub._staff = self.staff  # type: ignore[assignment] # all that is asked of one here
