@@ -93,7 +93,7 @@ class Barrier(Primitive):
 
     Raises:
         ValueError: the number of parties is not one of 1 to 64.
-        ModeError: this is a worker: create it where the pool is, and give it to tasks.
+        ModeError: the mode does not work here, or in a worker is not that of its pool.
         ArenaFull: there is no room.
     """
 
@@ -263,7 +263,7 @@ class Latch(Awaited):
 
     Raises:
         ValueError: the count is negative, or more than 2**31 - 1.
-        ModeError: this is a worker: create it where the pool is, and give it to tasks.
+        ModeError: the mode does not work here, or in a worker is not that of its pool.
         ArenaFull: there is no room.
     """
 
@@ -311,7 +311,7 @@ class Once(Primitive):
         mode: of the pools whose tasks shall get it; None means the default one.
 
     Raises:
-        ModeError: this is a worker: create it where the pool is, and give it to tasks.
+        ModeError: the mode does not work here, or in a worker is not that of its pool.
         ArenaFull: there is no room.
     """
 

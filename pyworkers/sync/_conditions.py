@@ -68,7 +68,7 @@ class Condition(Guarded, Primitive):
 
     Raises:
         ValueError: the lock is of another mode.
-        ModeError: this is a worker: create it where the pool is, and give it to tasks.
+        ModeError: the mode does not work here, or in a worker is not that of its pool.
         ArenaFull: there is no room.
     """
 

@@ -185,7 +185,7 @@ class Queue(_Queue):
 
     Raises:
         ValueError: the capacity is out of its range, or ``maxsize`` is more than 2**31 - 1.
-        ModeError: this is a worker: create it where the pool is, and give it to tasks.
+        ModeError: the mode does not work here, or in a worker is not that of its pool.
         ArenaFull: there is no room.
     """
 

@@ -126,7 +126,7 @@ class RWLock(Primitive):
         mode: of the pools whose tasks shall get it; None means the default one.
 
     Raises:
-        ModeError: this is a worker: create it where the pool is, and give it to tasks.
+        ModeError: the mode does not work here, or in a worker is not that of its pool.
         ArenaFull: there is no room.
     """
 

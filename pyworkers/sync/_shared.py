@@ -83,7 +83,7 @@ class SharedCounter(Shown):
 
     Raises:
         OverflowError: the value does not fit.
-        ModeError: this is a worker: create it where the pool is, and give it to tasks.
+        ModeError: the mode does not work here, or in a worker is not that of its pool.
         ArenaFull: there is no room.
     """
 
@@ -238,7 +238,7 @@ class SharedProgress(ProgressReporter, Shown):
 
     Raises:
         ValueError: the total is negative.
-        ModeError: this is a worker: create it where the pool is, and give it to tasks.
+        ModeError: the mode does not work here, or in a worker is not that of its pool.
         ArenaFull: there is no room.
     """
 

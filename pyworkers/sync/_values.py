@@ -74,8 +74,7 @@ class RawValue:
 
     Raises:
         TypeError: there is no such type.
-        ModeError: no memory can be shared in that mode, or this is a worker: create it where the
-            pool is, and give it to tasks.
+        ModeError: the mode does not work here, or in a worker is not that of its pool.
         OverflowError: the value does not fit; ``ctypes`` would cut it off.
         ArenaFull: there is no room.
     """
@@ -112,8 +111,7 @@ class RawArray:
     Raises:
         ValueError: the size is negative.
         TypeError: there is no such type.
-        ModeError: no memory can be shared in that mode, or this is a worker: create it where the
-            pool is, and give it to tasks.
+        ModeError: the mode does not work here, or in a worker is not that of its pool.
         OverflowError: a number does not fit; ``ctypes`` would cut it off.
         ArenaFull: there is no room.
     """
