@@ -86,15 +86,15 @@ def later(page: Page, promise: str) -> None:
     page.evaluate(f"() => {{ window.outcome = caught({promise}); return null; }}")
 
 
-def wait_until_held(page: Page, prefix: str, count: int) -> None:
+def wait_until_held(page: Page, prefix: str, *counts: int) -> None:
     """Waits until so many locks of this origin have such a name; the browser frees one late."""
     names: list[str] = []
     for _ in range(200):
         names = [name for name in page.evaluate(HELD) if name.startswith(prefix)]
-        if len(names) == count:
+        if len(names) in counts:
             return
         page.wait_for_timeout(50)
-    assert len(names) == count, names
+    assert len(names) in counts, names
 
 
 ONCE_OR_TWICE = (1, 2)
@@ -227,7 +227,8 @@ except BaseException as error:
     wait_until_held(first, THREADS, 4)
     second.close()
     assert first.evaluate("py.run('times', [3], { timeout: 30 })") == 3
-    wait_until_held(first, THREADS, 3)
+    # Where a task could not be interrupted, its worker was ended, and is not needed any more.
+    wait_until_held(first, THREADS, 2, 3)
     ends = first.evaluate("py.exec('import builtins; builtins.ends')")
     assert ends == ["CancelledError"]
     assert first.evaluate("restarts") == 0
