@@ -128,10 +128,11 @@ def test_a_few_tasks_do_not_keep_all_workers(hub: Hub) -> None:
                 await asyncio.sleep(0.01)
             (last,) = pool.workers()
             stats = pool.stats()
-        return stats.workers_started, stats.workers_ended, last.tasks_done > 1
+        # More than two were started if one had ended before both had begun.
+        return stats.workers_started - stats.workers_ended, last.tasks_done > 1
         """
     )
-    assert outcome == [2, 1, True]
+    assert outcome == [1, True]
 
 
 def test_work_that_comes_and_goes_does_not_start_a_worker_each_time(hub: Hub) -> None:
