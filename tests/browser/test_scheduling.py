@@ -195,7 +195,7 @@ def test_workers_end_as_the_thresholds_of_a_pool_allow(hub: Hub) -> None:
     """C-04: at its pace, but not while somebody waits for all; the next task has a worker again."""
     outcome = hub.run(
         """
-        scaling = Scaling(window=0.1, interval=0.05, max_ends=1)
+        scaling = Scaling(window=0.5, interval=0.5, max_ends=1)
         async with WorkerPool(3, scaling=scaling, idle_timeout=0.05) as pool:
             await pool.warm_up()
             seen = {len(pool.workers())}
