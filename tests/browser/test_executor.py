@@ -106,7 +106,7 @@ def test_workers_are_replaced_after_so_many_tasks(hub: Hub) -> None:
     )
     assert total == 780
     assert most == 5
-    assert workers == 8
+    assert workers in (8, 9)  # the last two may share what is left
 
 
 def test_a_lost_worker_breaks_a_pool_that_asks_for_it(hub: Hub) -> None:
