@@ -174,7 +174,8 @@ class Engine:
         if breaker is not None and breaker.circuits:
             subject = id if judged is None else judged
             try:
-                name = self.functions.names[subject]
+                # That of a map whose calls were all done may be forgotten.
+                name = self.functions.names.get(subject, "a function")
                 if not self._outcomes.admitted(future, breaker, subject, name, now):
                     breaker = None
             except CircuitOpen as error:

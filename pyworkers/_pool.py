@@ -96,9 +96,8 @@ class WorkerPool(Executor):
             with WorkerLost, and another worker takes its place; those that die while no task is
             finished between them are replaced later and later, after up to 5 seconds. "shrink": no
             other takes its place; what no worker is left for fails, and when none is left, the pool
-            is broken. "break": the pool is
-            broken at once, as a ``ProcessPoolExecutor`` is; every pending future and every later
-            submit fails.
+            is broken. "break": the pool is broken at once, as a ``ProcessPoolExecutor`` is; every
+            pending future and every later submit fails.
         heartbeat: seconds between two looks at whether workers live, which finds those that hang
             without having ended; None means that nobody looks. In mode inline there is nothing to
             look at.

@@ -177,7 +177,7 @@ def test_pools_in_both_modes_end_their_own_workers_only(hub: Hub) -> None:
         async def die():
             import js
             js.process.exit(5) if hasattr(js, "process") else js.close()
-            await asyncio.sleep(3600)
+            await asyncio.sleep(3600)  # its thread ends before
         def spin():
             while True:
                 pass
@@ -230,7 +230,7 @@ def test_an_unfinished_pool_that_nobody_holds_is_cleaned_up(hub: Hub) -> None:
         await pool.submit(abs, 1)
         del pool
         gc.collect()
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # what a finalizer asks for waits until nothing of Python runs
         return len(engine.scheduler.workers)
         """
     )

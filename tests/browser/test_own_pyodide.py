@@ -234,7 +234,6 @@ outcome`);
         url,
     )
     mode = "shared" if isolated else "transfer"
-    print(outcome)
     assert outcome[::2] == [mode, mode]
     for name, text in outcome[1::2]:
         assert name == "BrokenWorkerPool"

@@ -75,9 +75,9 @@ def test_who_only_tries_a_lock_gets_it_from_a_worker_that_has_died(hub: Hub) -> 
         async def hold(lock, writing):
             await lock.acquire_async()
             await writing.acquire_async()
-            await asyncio.sleep(60)
+            await asyncio.sleep(60)  # it is killed before
         found = []
-        async with WorkerPool(1) as pool:
+        async with asyncio.timeout(60), WorkerPool(1) as pool:
             for lock in (Lock(), RLock()):
                 both = RWLock()
                 holding = pool.submit(hold, lock, both.write())

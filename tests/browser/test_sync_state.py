@@ -69,7 +69,7 @@ def test_what_is_set_before_the_other_side_has_answered_gets_there(hub: Hub) -> 
                 await asyncio.sleep(0.005)
             return sorted(state)
         found = []
-        async with WorkerPool(1) as pool:
+        async with asyncio.timeout(60), WorkerPool(1) as pool:
             state = MessageChannelSync(pool.channel("state"))
             state.set("hub", 0)
             setting = pool.submit(set_at_once)

@@ -33,7 +33,7 @@ def test_a_task_that_is_late_is_killed_by_who_hears_of_another() -> None:
     played, first, second = two_running(timeout=0.001)
     killed: list[bool] = []
     first.add_done_callback(lambda _: killed.append(played.engine.kill(second.task)))
-    time.sleep(0.002)
+    time.sleep(0.002)  # twice their timeout
     played.hub.tick()
     assert killed == [False]
     assert isinstance(first.exception(0), TimeoutError)

@@ -188,7 +188,7 @@ def test_a_result_that_cannot_be_pickled_fails_its_future_by_its_name(pool: Work
 def test_a_key_without_a_hash_harms_nothing(pool: WorkerPool) -> None:
     """C-02"""
     with pytest.raises(TypeError, match="unhashable"):
-        pool.submit_with(square, [2], affinity=[1])  # type: ignore[arg-type]
+        pool.submit_with(square, [2], affinity=[1])  # type: ignore[arg-type] # that is the test
     assert pool.submit(square, 2).result() == 4
     assert pool.stats().submitted == 1
 
