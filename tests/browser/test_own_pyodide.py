@@ -150,6 +150,19 @@ def test_a_kept_snapshot_that_is_damaged_is_made_anew(page: Page, isolated_url: 
     wait_until_kept(page)
 
 
+def run_on_page(page: Page, url: str, source: str) -> Any:
+    """Runs Python on the page's own thread, in a Pyodide that pyworkers did not start."""
+    return page.evaluate(
+        """async ([url, source]) => {
+            const { loadPyodide } = await import(`${url}/pyodide/pyodide.mjs`);
+            const pyodide = await loadPyodide();
+            await pyodide.loadPackage(["pyworkers", "cloudpickle"], { messageCallback() {} });
+            return (await pyodide.runPythonAsync(source)).toJs();
+        }""",
+        [url, source],
+    )
+
+
 @pytest.mark.parametrize("isolated", [True, False])
 def test_a_page_blocks_by_stack_switching(
     page: Page, isolated_url: str, plain_url: str, isolated: bool
@@ -157,19 +170,15 @@ def test_a_page_blocks_by_stack_switching(
     """E-03: ``result()`` and ``map`` on the page's own thread, where the engine can switch."""
     url = isolated_url if isolated else plain_url
     page.goto(f"{url}/pyworkers.json")
-    outcome = page.evaluate(
-        """async (url) => {
-            const { loadPyodide } = await import(`${url}/pyodide/pyodide.mjs`);
-            const pyodide = await loadPyodide();
-            await pyodide.loadPackage(["pyworkers", "cloudpickle"], { messageCallback() {} });
-            const value = await pyodide.runPythonAsync(`
+    outcome = run_on_page(
+        page,
+        url,
+        """
 from pyworkers import WorkerPool
 with WorkerPool(2) as pool:
     outcome = [pool.mode, pool.submit(pow, 2, 10).result(), sum(pool.map(abs, range(-50, 0)))]
-outcome`);
-            return value.toJs();
-        }""",
-        url,
+outcome
+""",
     )
     assert outcome == ["shared" if isolated else "transfer", 1024, sum(range(51))]
 
@@ -213,12 +222,10 @@ def test_where_the_page_refuses_workers_tasks_fail_soon(
 
     page.route("**/pyworkers.json", refuse)
     page.goto(f"{url}/pyworkers.json")
-    outcome = page.evaluate(
-        """async (url) => {
-            const { loadPyodide } = await import(`${url}/pyodide/pyodide.mjs`);
-            const pyodide = await loadPyodide();
-            await pyodide.loadPackage(["pyworkers", "cloudpickle"], { messageCallback() {} });
-            const value = await pyodide.runPythonAsync(`
+    outcome = run_on_page(
+        page,
+        url,
+        """
 from pyworkers import WorkerPool
 outcome = []
 for _ in range(2):
@@ -228,10 +235,8 @@ for _ in range(2):
             await pool.submit(abs, -1)
         except Exception as error:
             outcome.append([type(error).__name__, str(error)])
-outcome`);
-            return value.toJs();
-        }""",
-        url,
+outcome
+""",
     )
     mode = "shared" if isolated else "transfer"
     assert outcome[::2] == [mode, mode]
