@@ -13,9 +13,11 @@ import {
   packSnapshot,
   pyodideHeader,
   restoreSnapshot,
+  snapshotPlaces,
   usedPages,
   verifySnapshot,
 } from "./snapshot.mjs";
+import { link, placesIn } from "./symbols.mjs";
 
 /** @typedef {import("./assets.mjs").Assets} Assets */
 /** @typedef {import("./assets.mjs").Bulk} Bulk */
@@ -190,8 +192,10 @@ export const functionCount = ({ wasmTable, freeTableIndexes }) =>
  * @throws {Error} it holds an object of JavaScript
  */
 export function takeMemory(pyodide, { fresh }, archive) {
-  clearFree(pyodide._module);
-  return packSnapshot(pyodide.makeMemorySnapshot(), fresh, pyodide._api.config.BUILD_ID, archive);
+  const { _module: module, _api: api } = pyodide;
+  clearFree(module);
+  const memory = pyodide.makeMemorySnapshot();
+  return packSnapshot(memory, fresh, api.config.BUILD_ID, archive, placesIn(module));
 }
 
 /**
@@ -315,6 +319,7 @@ async function restore(snapshot, assets, archive, watch, settings, hooks, taking
       matchSnapshot(snapshot, module.API.config.BUILD_ID, archive);
     },
     ...(hooks.importing && { importing: hooks.importing }),
+    places: snapshotPlaces(snapshot),
     after(module) {
       if (taking) taking.fresh = usedPages(module.HEAPU8);
       const index = trampolineIndex(module);
@@ -372,6 +377,7 @@ const putFile = (FS, path, bytes) => FS.writeFile(path, bytes, { canOwn: true })
  * @property {(module: any) => void} [before] gets Emscripten's module before it is instantiated
  * @property {(imports: any) => void} [importing] gets what it imports
  * @property {(module: any) => void} [after] gets it before Pyodide looks at its memory
+ * @property {Uint32Array} [places] where its functions are, if that is known
  */
 
 /**
@@ -380,7 +386,7 @@ const putFile = (FS, path, bytes) => FS.writeFile(path, bytes, { canOwn: true })
  * @param {Stopwatch} watch
  * @param {Hooks} hooks
  */
-async function launch(assets, settings, watch, { before, importing, after }) {
+async function launch(assets, settings, watch, { before, importing, after, places }) {
   const { indexURL, host } = assets;
   const [{ loadPyodide }, { default: createModule }] = await importLoaders(assets);
   watch.lap("loader");
@@ -405,10 +411,12 @@ async function launch(assets, settings, watch, { before, importing, after }) {
       ) => {
         addErrorImports(imports);
         importing?.(imports);
-        WebAssembly.instantiate(assets.module, imports).then((instance) => {
-          watch.lap("instantiate");
-          done(instance, assets.module);
-        }, fail);
+        WebAssembly.instantiate(assets.module, imports)
+          .then((instance) => {
+            watch.lap("instantiate");
+            link(module, imports, instance, places, () => done(instance, assets.module));
+          })
+          .catch(fail);
         return {};
       };
       const created = await createModule(module);

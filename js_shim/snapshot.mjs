@@ -15,20 +15,24 @@
  * | 2 | length of the whole, in bytes |
  * | 3 to 10 | build id of Pyodide's core |
  * | 11, 12 | checksum of the start archive |
- * | 13 | length of the memory, in pages |
- * | 14 | length of Pyodide's own header, in bytes |
- * | 15 | number of runs |
- * | 16, 17 | checksum of all that follows |
- * | from 18 | runs: first page, number of pages |
+ * | 13, 14 | checksum of all that follows |
+ * | 15 | length of the memory, in pages |
+ * | 16 | length of Pyodide's own header, in bytes |
+ * | 17 | number of runs |
+ * | 18 | number of places |
+ * | from 19 | runs: first page, number of pages |
+ * | then | places: addresses of functions, for which see `placesIn` |
  *
  * Then come Pyodide's own header, and the pages of all runs. Where the whole is kept compressed by
  * gzip, that has a checksum of its own, and tells a damaged one.
  */
 
 const MAGIC = 0x4e535750;
-const FORMAT = 2;
+const FORMAT = 3;
 const PAGE = 4096;
-const HEADER_WORDS = 18;
+const HEADER_WORDS = 19;
+const CHECKSUM_WORD = 13;
+const CHECKED_WORD = 15;
 
 /**
  * @param {Uint8Array} bytes
@@ -118,9 +122,10 @@ export function clearFree(module) {
  *   stored even if they are zeros
  * @param {string} buildId
  * @param {Uint8Array} archive
+ * @param {Uint32Array} places
  * @returns {Uint8Array<ArrayBuffer>}
  */
-export function packSnapshot(raw, fresh, buildId, archive) {
+export function packSnapshot(raw, fresh, buildId, archive, places) {
   const ownHeader = raw.subarray(0, new Uint32Array(raw.buffer, raw.byteOffset, 2)[1]);
   const memory = raw.slice(ownHeader.length);
   const used = [...new Set([...usedPages(memory), ...fresh])].sort((a, b) => a - b);
@@ -132,19 +137,20 @@ export function packSnapshot(raw, fresh, buildId, archive) {
       runs[runs.length - 1] = count + 1;
     } else runs.push(page, 1);
   }
-  const start = 4 * (HEADER_WORDS + runs.length);
+  const start = 4 * (HEADER_WORDS + runs.length + places.length);
   const bytes = new Uint8Array(start + ownHeader.length + used.length * PAGE);
   const words = new Uint32Array(bytes.buffer, 0, start / 4);
   words.set([MAGIC, FORMAT, bytes.length, ...idWords(buildId), ...checksum(archive)]);
-  words.set([memory.length / PAGE, ownHeader.length, runs.length / 2], 13);
+  words.set([memory.length / PAGE, ownHeader.length, runs.length / 2, places.length], CHECKED_WORD);
   words.set(runs, HEADER_WORDS);
+  words.set(places, HEADER_WORDS + runs.length);
   bytes.set(ownHeader, start);
   let place = start + ownHeader.length;
   for (const [first, count] of runsIn(runs)) {
     bytes.set(memory.subarray(first * PAGE, (first + count) * PAGE), place);
     place += count * PAGE;
   }
-  words.set(checksum(bytes.subarray(4 * HEADER_WORDS)), 16);
+  words.set(checksum(bytes.subarray(4 * CHECKED_WORD)), CHECKSUM_WORD);
   return bytes;
 }
 
@@ -203,8 +209,9 @@ export async function collectSnapshot(pieces, allocate) {
  */
 export function verifySnapshot(bytes) {
   const words = snapshotHeader(bytes);
-  const found = checksum(bytes.subarray(4 * HEADER_WORDS));
-  if (found.some((word, index) => word !== words[16 + index])) throw new Error("it is damaged");
+  const found = checksum(bytes.subarray(4 * CHECKED_WORD));
+  if (found.some((word, index) => word !== words[CHECKSUM_WORD + index]))
+    throw new Error("it is damaged");
 }
 
 /**
@@ -223,15 +230,39 @@ export function matchSnapshot(bytes, buildId, archive) {
 }
 
 /**
+ * Where the parts of a snapshot are that have no fixed place.
+ * @param {Uint8Array} bytes
+ */
+function partsOf(bytes) {
+  const words = snapshotHeader(bytes);
+  const [memory, header, runs, places] = /** @type {[number, number, number, number]} */ (
+    words.slice(CHECKED_WORD, HEADER_WORDS)
+  );
+  const wordsAt = (/** @type {number} */ start, /** @type {number} */ count) =>
+    new Uint32Array(bytes.buffer, bytes.byteOffset + 4 * start, count);
+  const placesStart = HEADER_WORDS + 2 * runs;
+  const headerStart = 4 * (placesStart + places);
+  return {
+    length: memory * PAGE,
+    runs: wordsAt(HEADER_WORDS, 2 * runs),
+    places: wordsAt(placesStart, places),
+    header: bytes.subarray(headerStart, headerStart + header),
+    pages: bytes.subarray(headerStart + header),
+  };
+}
+
+/**
  * Pyodide's own header, followed by no memory: it restores the rest of what it knows.
  * @param {Uint8Array} bytes
  * @returns {Uint8Array} a copy, as it is going to be decoded and so must not be shared memory
  */
-export function pyodideHeader(bytes) {
-  const words = snapshotHeader(bytes);
-  const start = 4 * (HEADER_WORDS + 2 * /** @type {number} */ (words[15]));
-  return bytes.slice(start, start + /** @type {number} */ (words[14]));
-}
+export const pyodideHeader = (bytes) => partsOf(bytes).header.slice();
+
+/**
+ * @param {Uint8Array} bytes
+ * @returns {Uint32Array} for `link`
+ */
+export const snapshotPlaces = (bytes) => partsOf(bytes).places;
 
 /**
  * Writes a snapshot into the memory of a module that has been instantiated and not run.
@@ -239,19 +270,13 @@ export function pyodideHeader(bytes) {
  * @param {any} module of Emscripten
  */
 export function restoreSnapshot(bytes, module) {
-  const words = snapshotHeader(bytes);
-  const length = /** @type {number} */ (words[13]) * PAGE;
+  const { length, runs, pages } = partsOf(bytes);
   if (module.HEAPU8.length < length && !module.growMemory(length)) {
     throw new Error(`there is no memory for its ${length} bytes`);
   }
-  const runs = new Uint32Array(
-    bytes.buffer,
-    bytes.byteOffset + 4 * HEADER_WORDS,
-    2 * /** @type {number} */ (words[15]),
-  );
-  let place = 4 * (HEADER_WORDS + runs.length) + /** @type {number} */ (words[14]);
+  let place = 0;
   for (const [first, count] of runsIn(runs)) {
-    module.HEAPU8.set(bytes.subarray(place, place + count * PAGE), first * PAGE);
+    module.HEAPU8.set(pages.subarray(place, place + count * PAGE), first * PAGE);
     place += count * PAGE;
   }
 }

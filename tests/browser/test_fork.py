@@ -47,8 +47,9 @@ def prepare(size):
     os.environ["SET_UP"] = "here"
     os.chdir("made")
 def look():
-    import builtins, fork_helper, os, sys, time
+    import builtins, ctypes, fork_helper, os, sys, time
     text = os.stat("below/text")
+    getattro = ctypes.cast(ctypes.pythonapi.PyObject_GenericGetAttr, ctypes.c_void_p).value
     return {
         "calls": builtins.calls,
         "table": len(builtins.table),
@@ -61,6 +62,7 @@ def look():
         "process": builtins.process() == os.getpid(),
         "time": builtins.began < time.monotonic() < builtins.began + 600,
         "path": sys.path,
+        "address": getattro == ctypes.c_size_t.from_address(id(object) + 72).value,
     }
 options = dict(
     modules=["fork_helper"],

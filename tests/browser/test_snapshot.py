@@ -108,6 +108,24 @@ async def waits():
     return done
 """
 
+ADDRESSES = """
+def addresses():
+    import ctypes, pyodide_js
+    places = pyodide_js._module.wasmTable.length
+    library = ctypes.PyDLL(None)
+    getattro, setattro = (ctypes.c_size_t * 20).from_address(id(object))[18:]
+    by_name = [
+        ctypes.cast(function, ctypes.c_void_p).value
+        for function in (library.PyObject_GenericGetAttr, library.PyObject_GenericSetAttr)
+    ]
+    library.PyLong_FromLong.restype = ctypes.py_object
+    return {
+        "same": by_name == [getattro, setattro],
+        "called": library.PyLong_FromLong(7),
+        "places": places,
+    }
+"""
+
 IDENTITY = """
 def identity():
     import os, random, secrets, tempfile, uuid
@@ -190,6 +208,14 @@ def test_a_restored_worker_runs_programs_as_a_plain_one(both: tuple[Hub, Hub]) -
         restored, plain = (each.run(in_worker(PROGRAMS, call)) for each in both)
         assert restored == plain
         assert restored
+
+
+def test_a_function_of_the_core_has_one_address(both: tuple[Hub, Hub]) -> None:
+    """Whether a type holds it or its name is looked up; those that nobody asked for have none."""
+    for each in both:
+        found = each.run(in_worker(ADDRESSES, "addresses"))
+        assert found.pop("places") < 10_000  # it exports 7,400 functions, most in no place of 8,733
+        assert found == {"same": True, "called": 7}
 
 
 def test_tracebacks_show_the_source_of_modules_in_the_snapshot(hub: Hub) -> None:

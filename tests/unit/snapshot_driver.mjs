@@ -31,8 +31,11 @@ async function* inPieces(data, size) {
 
 answer({
   checksum: ({ data }) => snapshot.checksum(bytes(data)),
-  pack: ({ raw, fresh, buildId, archive }) =>
-    text(snapshot.packSnapshot(bytes(raw), new Set(fresh), buildId, bytes(archive))),
+  pack: ({ raw, fresh, buildId, archive, places }) => {
+    const parts = [bytes(raw), new Set(fresh), buildId, bytes(archive)];
+    return text(snapshot.packSnapshot(...parts, Uint32Array.from(places)));
+  },
+  places: ({ data }) => [...snapshot.snapshotPlaces(bytes(data))],
   usedPages: ({ memory }) => [...snapshot.usedPages(bytes(memory))],
   collect: async ({ data, size }) => {
     const allocate = (length) => new Uint8Array(new SharedArrayBuffer(length));

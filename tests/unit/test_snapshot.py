@@ -43,9 +43,16 @@ def a_memory(seed: int, pages: int) -> bytes:
     return b"".join(content)
 
 
-def packed(shim: NodeHost, memory: bytes, fresh: tuple[int, ...] = ()) -> bytes:
+def packed(
+    shim: NodeHost, memory: bytes, fresh: tuple[int, ...] = (), places: tuple[int, ...] = ()
+) -> bytes:
     answer = shim.ask(
-        "pack", raw=text(OWN + memory), fresh=list(fresh), buildId=BUILD, archive=text(ARCHIVE)
+        "pack",
+        raw=text(OWN + memory),
+        fresh=list(fresh),
+        buildId=BUILD,
+        archive=text(ARCHIVE),
+        places=list(places),
     )
     return base64.b64decode(answer)
 
@@ -58,9 +65,11 @@ def restored(shim: NodeHost, data: bytes, memory: bytes, limit: int = 1 << 24) -
 @pytest.mark.parametrize("seed", range(5))
 def test_what_was_packed_is_restored(shim: NodeHost, seed: int) -> None:
     memory = a_memory(seed, 64)
-    data = packed(shim, memory)
+    places = tuple(range(seed))
+    data = packed(shim, memory, places=places)
     assert restored(shim, data, bytes(len(memory))) == memory
     assert base64.b64decode(shim.ask("pyodideHeader", data=text(data))) == OWN
+    assert tuple(shim.ask("places", data=text(data))) == places
 
 
 def test_pages_of_zeros_take_no_room(shim: NodeHost) -> None:
@@ -98,7 +107,7 @@ def test_it_is_collected_from_pieces_of_any_size(shim: NodeHost, size: int) -> N
         (lambda data: b"", "it is cut short"),
         (lambda data: data + b"x", "it is longer than it says"),
         (lambda data: b"x" + data[1:], "it is no snapshot"),
-        (lambda data: data[:4] + b"\x09" + data[5:], "it has form 9, not 2"),
+        (lambda data: data[:4] + b"\x09" + data[5:], "it has form 9, not 3"),
     ],
     ids=["one byte short", "a part of the header", "nothing", "longer", "foreign", "another form"],
 )
@@ -111,7 +120,7 @@ def test_what_is_no_whole_snapshot_is_refused(shim: NodeHost, change: Any, reaso
 def test_a_changed_byte_is_noticed(shim: NodeHost) -> None:
     data = packed(shim, a_memory(2, 8))
     shim.ask("verify", data=text(data))
-    for place in (64, 72, len(data) // 2, len(data) - 1):
+    for place in (52, 60, 64, 68, 72, len(data) // 2, len(data) - 1):
         changed = bytearray(data)
         changed[place] ^= 4
         with pytest.raises(NodeError, match="it is damaged"):
