@@ -28,6 +28,7 @@
  */
 
 const MAGIC = 0x4e535750;
+/** To be raised as well when `symbols.mjs` has functions get other addresses. */
 const FORMAT = 3;
 const PAGE = 4096;
 const HEADER_WORDS = 19;

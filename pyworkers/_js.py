@@ -16,7 +16,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from typing import Any, Final, NamedTuple
 
 from pyworkers._shim_source import hub_script, worker_module
-from pyworkers.errors import ModeError, ProtocolError
+from pyworkers.errors import BrokenWorkerPool, ModeError, ProtocolError
 
 IN_PYODIDE: Final = sys.platform == "emscripten"
 
@@ -24,7 +24,7 @@ if IN_PYODIDE:
     import js
     import pyodide_js
     from pyodide.code import run_js
-    from pyodide.ffi import JsProxy, can_run_sync, create_proxy, run_sync, to_js
+    from pyodide.ffi import JsException, JsProxy, can_run_sync, create_proxy, run_sync, to_js
 
 
 class _Broker(NamedTuple):
@@ -128,9 +128,24 @@ def check_version(shim: int, version: int) -> None:
         )
 
 
-def broker_ready(separate_broker: bool) -> Awaitable[None] | None:
-    """Returns what to await before this thread may block; None if nothing."""
-    return _broker(separate_broker).ready
+def is_broker_ready(separate_broker: bool) -> bool:
+    """Returns whether there is a broker that this thread may rely on while it is blocked."""
+    return _broker(separate_broker).ready is None
+
+
+async def broker_ready(separate_broker: bool) -> None:
+    """Waits until this thread may block.
+
+    Raises:
+        BrokenWorkerPool: the broker did not start.
+    """
+    starting = _broker(separate_broker).ready
+    if starting is None:
+        return
+    try:
+        await starting
+    except JsException as error:
+        raise BrokenWorkerPool(str(error.message)) from None
 
 
 def address(buffer: bytearray) -> int:

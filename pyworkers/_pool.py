@@ -272,6 +272,9 @@ class WorkerPool(Executor):
 
         There, the thread that makes workers starts with the first pool, and can do so only while
         this one does not block.
+
+        Raises:
+            BrokenWorkerPool: it did not start, as where the page's policy refuses workers.
         """
         await self._hub.ready()
 

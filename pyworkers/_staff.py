@@ -67,7 +67,7 @@ class ThreadStaff:
         self.link: Link = HeapLink(self._shim.link, can_block)
         self.store: Store = self._open_store()
         self._shim.link.listen(_js.proxy(on_bell))
-        self._blocking_is_safe = _js.broker_ready(self._separate_broker) is None
+        self._blocking_is_safe = _js.is_broker_ready(self._separate_broker)
         self._soon: deque[Callable[[], object]] = deque()
         self._call_next = _js.proxy(self._call_first)
 
@@ -110,9 +110,7 @@ class ThreadStaff:
         _js.block_on(self.ready())
 
     async def ready(self) -> None:
-        starting = _js.broker_ready(self._separate_broker)
-        if starting is not None:
-            await starting
+        await _js.broker_ready(self._separate_broker)
         self._blocking_is_safe = True
 
 

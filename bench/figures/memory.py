@@ -20,6 +20,7 @@ FURTHER = 2
 TOLERANCE_MIB = 1.0
 PAUSE_SECONDS = 0.25
 MOST_SAMPLES = 120
+REST_SECONDS = 40
 
 
 def settled(sample: Callable[[], float], quiet: int, pause: Callable[[], object]) -> float:
@@ -50,14 +51,22 @@ def settled(sample: Callable[[], float], quiet: int, pause: Callable[[], object]
 def contest(lab: Lab) -> Iterator[dict[str, Sample]]:
     quiet = lab.count(9, 3)
 
-    def memory() -> float:
-        return settled(lambda: pss_mib(browser_processes()), quiet, lambda: sleep(PAUSE_SECONDS))
+    rest = lab.count(REST_SECONDS, 0)
+
+    def memory() -> dict[str, float]:
+        def sample() -> float:
+            return pss_mib(browser_processes())
+
+        first = settled(sample, quiet, lambda: sleep(PAUSE_SECONDS))
+        sleep(rest)
+        return {"first": first, "rest": sample()}
 
     def each(start: Callable[[int], object]) -> dict[str, float]:
         start(1)
         before = memory()
         start(FURTHER)
-        return {"memory": (memory() - before) / FURTHER}
+        after = memory()
+        return {name: (after[name] - before[name]) / FURTHER for name in after}
 
     def ours() -> dict[str, float]:
         tab = lab.tab()
@@ -83,4 +92,9 @@ def contest(lab: Lab) -> Iterator[dict[str, Sample]]:
     yield {"pyworkers": ours, "loadPyodide": plain}
 
 
-FIGURE = Figure(__name__, __doc__, (Metric("memory", "MiB", "per worker"),), contest)
+FIGURE = Figure(
+    __name__,
+    __doc__,
+    (Metric("first", "MiB", "at first"), Metric("rest", "MiB", "at rest")),
+    contest,
+)

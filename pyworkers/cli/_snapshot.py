@@ -60,7 +60,7 @@ def make_snapshot(
     node = shutil.which("node")
     if node is None:
         return None
-    shim = [site / name for name in ("assets.mjs", "boot.mjs", "snapshot.mjs")]
+    shim = [site / name for name in ("assets.mjs", "boot.mjs", "snapshot.mjs", "symbols.mjs")]
     digest = _digest([*core, *shim, archive])
     folder = cached(f"snapshots/{digest[:32]}", partial(_run_node, node, site, archive))
     (made,) = folder.iterdir()

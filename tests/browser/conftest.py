@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright
@@ -17,27 +18,36 @@ from tests.windows import window
 
 MATRIX = "compatibility"
 
-PLACES = ["chromium-shared", "chromium-transfer", "node-shared", "node-transfer"]
+FIRST_PLACE = "chromium-shared"
+"""Where each behaviour test runs."""
+SECOND_PLACES = ["chromium-transfer", "node-shared", "node-transfer"]
+"""Each runs in one of these, too, by its name: in half of CI's time, each is tried by hundreds."""
 MORE_PLACES = ["firefox-shared", "firefox-transfer", "webkit-shared", "webkit-transfer"]
-"""Where tests that are marked ``smoke`` run too, and all others with ``--all``."""
+PLACES = [FIRST_PLACE, *SECOND_PLACES, *MORE_PLACES]
+"""Where tests that are marked ``smoke`` run, and all others with ``--all``."""
 
 
 LONG = ["jupyterlite", "stress", "chaos", "snapshot", "own_pyodide", "demo", "shared_tabs"]
 """Files whose tests take long each."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begins with the long files, so that at the end no process is left alone with one of them."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Begins with the long files, so that at the end no process is left alone with one of them.
+
+    Leaves out what is marked ``thorough``, unless all are to be run.
+    """
     first = {f"test_{name}.py" for name in LONG}
     items.sort(key=lambda item: item.path.name not in first)
+    if not config.getoption("--all"):
+        left_out = [item for item in items if item.get_closest_marker("thorough")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Has the table of compatibility kept where behaviour tests run in all places."""
     if config.getoption("--all"):
-        config.pluginmanager.register(
-            Matrix([*PLACES, *MORE_PLACES], Path(__file__).parents[2]), MATRIX
-        )
+        config.pluginmanager.register(Matrix(PLACES, Path(__file__).parents[2]), MATRIX)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -45,8 +55,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     everywhere = metafunc.config.getoption("--all")
     everywhere = everywhere or metafunc.definition.get_closest_marker("smoke") is not None
     if "hub" in metafunc.fixturenames:
-        places = PLACES + MORE_PLACES * everywhere
-        metafunc.parametrize("hub", places, indirect=True, scope="module")
+        number = crc32(metafunc.definition.name.encode())
+        some = [FIRST_PLACE, SECOND_PLACES[number % len(SECOND_PLACES)]]
+        metafunc.parametrize("hub", PLACES if everywhere else some, indirect=True, scope="module")
     if "context" in metafunc.fixturenames:
         metafunc.parametrize("engine", ["chromium", *["firefox"] * everywhere])
 

@@ -38,7 +38,7 @@ def as_numbers(texts: list[str]) -> list[int]:
     return [int(text.replace(",", "")) for text in texts]
 
 
-@pytest.mark.parametrize("mode", ["shared", "transfer"])
+@pytest.mark.parametrize("mode", ["shared", pytest.param("transfer", marks=pytest.mark.thorough)])
 def test_every_module_of_the_library_is_measured_on_many_workers_and_on_one(
     page: Page, site: Path, request: pytest.FixtureRequest, mode: str
 ) -> None:

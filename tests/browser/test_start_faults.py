@@ -42,7 +42,7 @@ def wait_for(page: Page, told: list[str], text: str) -> None:
         page.wait_for_event("console", lambda message: text in message.text, timeout=60_000)
 
 
-@pytest.mark.parametrize("isolated", [True, False])
+@pytest.mark.parametrize("isolated", [True, pytest.param(False, marks=pytest.mark.thorough)])
 def test_a_kernel_starts_plainly_where_nothing_may_be_stored(
     denied_page: Page, isolated_url: str, plain_url: str, isolated: bool
 ) -> None:
@@ -63,7 +63,7 @@ def test_a_page_starts_where_nothing_may_be_stored(
         assert hub.run("return await WorkerPool(2).submit(pow, 2, 10)") == 1024
 
 
-@pytest.mark.parametrize("isolated", [True, False])
+@pytest.mark.parametrize("isolated", [True, pytest.param(False, marks=pytest.mark.thorough)])
 def test_a_snapshot_for_which_there_is_no_room_serves_this_page(
     page: Page, isolated_url: str, plain_url: str, isolated: bool
 ) -> None:
