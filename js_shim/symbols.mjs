@@ -1,7 +1,7 @@
 /**
  * The symbols of Pyodide's core: the addresses of its functions, as Emscripten's loader gives them.
  *
- * Owns what is spared of that loader's work, which takes a quarter of a restored worker's start, and
+ * Owns what is spared of that loader's work, which takes an eighth of a restored worker's start, and
  * whose objects stay in memory. An address is a place in the table of functions.
  *
  * - The global offset table (GOT), from which shared libraries learn addresses, has an entry for each
@@ -36,11 +36,19 @@ const linked = new WeakMap();
  * @param {() => void} take calls the loader
  */
 export function link(module, { env }, { exports }, places, take) {
-  const { GOT, wasmTableMirror: mirror, addFunction, isInternalSym } = module;
-  const { length: size } = /** @type {WebAssembly.Table} */ (exports.__indirect_function_table);
+  const { GOT, wasmTableMirror: mirror, addFunction, getFunctionAddress, isInternalSym } = module;
+  const table = /** @type {WebAssembly.Table} */ (exports.__indirect_function_table);
+  const size = table.length;
   linked.set(module, { exports, size });
-  Object.assign(env, asWasm(Object.keys(GOT), env));
   if (places) showPlaces(mirror, size, exports, places);
+  const foreign = Object.keys(GOT).filter((name) => env[name]?.sig && !(name in exports));
+  const functions = [...new Set(foreign.map((name) => env[name]))];
+  table.grow(functions.length);
+  asWasm(functions).forEach((made, index) => {
+    table.set(size + index, made);
+    mirror[size + index] = functions[index];
+  });
+  for (const name of foreign) GOT[name].value = size + functions.indexOf(env[name]);
   /** @type {ProxyHandler<any>} */
   const absent = { get: () => KNOWN };
   Object.setPrototypeOf(GOT, new Proxy({}, absent));
@@ -52,8 +60,10 @@ export function link(module, { env }, { exports }, places, take) {
     GOT[name] = new WebAssembly.Global({ value: "i32", mutable: true }, address);
     return GOT[name];
   };
-  // The loader has made its own list of functions by now, and asks the table for what is not here.
-  if (places) hidePlaces(mirror);
+  // With the first question the loader makes its list of addresses, of what its copy of the table
+  // holds. Later it asks the table itself for what is not in the copy.
+  getFunctionAddress(NAMELESS);
+  mirror.fill(undefined);
 }
 
 /**
@@ -97,16 +107,6 @@ function showPlaces(mirror, size, exports, places) {
   });
 }
 
-/**
- * Leaves in the copy what has a name.
- * @param {(object | undefined)[]} mirror
- */
-function hidePlaces(mirror) {
-  for (const [place, each] of mirror.entries()) {
-    if (each === NAMELESS) mirror[place] = undefined;
-  }
-}
-
 /** Value types of WebAssembly, by the letters of Emscripten's signatures. */
 const TYPES = new Map(
   /** @type {const} */ ([
@@ -121,24 +121,22 @@ const TYPES = new Map(
 
 /**
  * Makes functions of WebAssembly that are functions of JavaScript.
- * @param {string[]} names
- * @param {Record<string, any>} env all functions by name; those of JavaScript have a signature
- * @returns {Record<string, unknown>} those that could be made
+ * @param {any[]} functions with signatures
+ * @returns {Function[]}
  */
-function asWasm(names, env) {
-  const chosen = names.filter((name) => typeof env[name] === "function" && env[name].sig);
-  const signatures = [...new Set(chosen.map((name) => String(env[name].sig)))];
+function asWasm(functions) {
+  const signatures = [...new Set(functions.map(({ sig }) => String(sig)))];
   const types = signatures.map(typeOf);
-  const imports = chosen.map((_, index) => [
+  const imports = functions.map(({ sig }, index) => [
     ...[0, ...nameOf(index)],
-    ...[0, ...number(signatures.indexOf(env[/** @type {string} */ (chosen[index])].sig))],
+    ...[0, ...number(signatures.indexOf(sig))],
   ]);
-  const exported = chosen.map((_, index) => [...nameOf(index), 0, ...number(index)]);
+  const exported = functions.map((_, index) => [...nameOf(index), 0, ...number(index)]);
   const header = [0, 0x61, 0x73, 0x6d, 1, 0, 0, 0];
   const bytes = [...header, ...section(1, types), ...section(2, imports), ...section(7, exported)];
-  const given = { "": Object.fromEntries(chosen.map((name, index) => [index, env[name]])) };
-  const made = new WebAssembly.Instance(new WebAssembly.Module(new Uint8Array(bytes)), given);
-  return Object.fromEntries(chosen.map((name, index) => [name, made.exports[index]]));
+  const module = new WebAssembly.Module(new Uint8Array(bytes));
+  const { exports } = new WebAssembly.Instance(module, { "": { ...functions } });
+  return functions.map((_, index) => /** @type {Function} */ (exports[index]));
 }
 
 /**
