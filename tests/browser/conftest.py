@@ -21,7 +21,9 @@ MATRIX = "compatibility"
 FIRST_PLACE = "chromium-shared"
 """Where each behaviour test runs."""
 SECOND_PLACES = ["chromium-transfer", "node-shared", "node-transfer"]
-"""Each runs in one of these, too, by its name: in half of CI's time, each is tried by hundreds."""
+"""Each runs in one of these, too, chosen by its name, unless it is marked ``lengthy``."""
+MODES = ["shared", "transfer"]
+"""A test that takes a ``py`` runs in one of these, chosen in the same way."""
 MORE_PLACES = ["firefox-shared", "firefox-transfer", "webkit-shared", "webkit-transfer"]
 PLACES = [FIRST_PLACE, *SECOND_PLACES, *MORE_PLACES]
 """Where tests that are marked ``smoke`` run, and all others with ``--all``."""
@@ -51,13 +53,18 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Gives each test that takes a ``hub``, or a ``context``, the places where it runs."""
+    """Gives each test that takes a ``hub``, a ``py`` or a ``context`` the places where it runs."""
+    number = crc32(metafunc.definition.name.encode())
     everywhere = metafunc.config.getoption("--all")
     everywhere = everywhere or metafunc.definition.get_closest_marker("smoke") is not None
     if "hub" in metafunc.fixturenames:
-        number = crc32(metafunc.definition.name.encode())
-        some = [FIRST_PLACE, SECOND_PLACES[number % len(SECOND_PLACES)]]
-        metafunc.parametrize("hub", PLACES if everywhere else some, indirect=True, scope="module")
+        is_lengthy = metafunc.definition.get_closest_marker("lengthy") is not None
+        second = [] if is_lengthy else [SECOND_PLACES[number % len(SECOND_PLACES)]]
+        places = PLACES if everywhere else [FIRST_PLACE, *second]
+        metafunc.parametrize("hub", places, indirect=True, scope="module")
+    if "py" in metafunc.fixturenames:
+        modes = MODES if everywhere else [MODES[number % len(MODES)]]
+        metafunc.parametrize("py", modes, indirect=True)
     if "context" in metafunc.fixturenames:
         metafunc.parametrize("engine", ["chromium", *["firefox"] * everywhere])
 
@@ -120,7 +127,7 @@ def tabs(playwright: Playwright) -> Iterator[BrowserContext]:
         yield context
 
 
-@pytest.fixture(params=["shared", "transfer"])
+@pytest.fixture(params=MODES)
 def mode(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -131,9 +138,9 @@ def url(mode: str, isolated_url: str, plain_url: str) -> str:
     return isolated_url if mode == "shared" else plain_url
 
 
-@pytest.fixture(params=["shared", "transfer"])
+@pytest.fixture
 def py(request: pytest.FixtureRequest, page: Page, isolated_url: str, plain_url: str) -> Page:
-    """A page with a connection in ``window.py``, in each mode.
+    """A page with a connection in ``window.py``.
 
     ``caught`` and ``refused`` return what a promise was rejected with, or its message alone.
     """

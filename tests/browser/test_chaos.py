@@ -6,6 +6,8 @@ import pytest
 
 from tests.hubs import Hub
 
+pytestmark = pytest.mark.lengthy
+
 SEED = int(os.environ.get("PYWORKERS_SEED", "2026"))
 TASKS = 5000
 

@@ -131,6 +131,7 @@ def test_every_fault_settles_its_own_future_and_no_other(hub: Hub, phase: str, q
     assert outcomes[1:] == [7, 0]
 
 
+@pytest.mark.lengthy
 @pytest.mark.parametrize("queued", [0, 50], ids=["alone", "with 50 queued"])
 def test_a_task_that_takes_all_memory_there_is_fails_alone(hub: Hub, queued: int) -> None:
     """A-07 B-05 C-03: with what it took still held, until its worker has told of the error."""

@@ -129,6 +129,7 @@ def test_a_kernel_makes_a_snapshot_once(
     assert page.evaluate(KEPT) == 1
 
 
+@pytest.mark.thorough
 def test_a_kept_snapshot_that_is_damaged_is_made_anew(page: Page, isolated_url: str) -> None:
     start_kernel(page, isolated_url)
     assert ask(page, IS_RESTORED) is False

@@ -4,7 +4,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 
-@pytest.mark.parametrize("mode", ["shared", "transfer"])
+@pytest.mark.parametrize("mode", ["shared", pytest.param("transfer", marks=pytest.mark.thorough)])
 def test_a_bar_is_drawn_from_what_workers_write_and_a_button_stops_them(
     page: Page, request: pytest.FixtureRequest, mode: str
 ) -> None:

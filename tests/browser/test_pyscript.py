@@ -89,14 +89,14 @@ def said(shown: Shown) -> Callable[..., Any]:
     return open
 
 
-@pytest.mark.parametrize("isolated", [True, False])
+@pytest.mark.parametrize("isolated", [True, pytest.param(False, marks=pytest.mark.thorough)])
 def test_a_script_of_pyscript_awaits(said: Any, isolated: bool) -> None:
     """E-03: on the page's thread, with and without shared memory."""
     mode = "shared" if isolated else "transfer"
     assert said(AWAITS, isolated) == [mode, [0, 1, 4, 9], [3, 2, 1]]
 
 
-@pytest.mark.parametrize("isolated", [True, False])
+@pytest.mark.parametrize("isolated", [True, pytest.param(False, marks=pytest.mark.thorough)])
 def test_a_script_of_pyscript_blocks_by_stack_switching(said: Any, isolated: bool) -> None:
     """E-03: where the engine can."""
     mode = "shared" if isolated else "transfer"

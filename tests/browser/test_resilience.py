@@ -1,5 +1,7 @@
 """What a pool does about tasks that fail and workers that go wrong, in every place and mode."""
 
+import pytest
+
 from tests.hubs import Hub
 
 
@@ -155,6 +157,7 @@ def test_a_worker_that_hangs_without_a_task_is_noticed_and_replaced(hub: Hub) ->
     assert outcome[1:] == [True, 1]
 
 
+@pytest.mark.lengthy
 def test_workers_that_run_python_live_however_long_that_takes(hub: Hub) -> None:
     """B-05: they compute, sleep or await; and what hangs elsewhere is as good as dead."""
     reason, lost = hub.run(

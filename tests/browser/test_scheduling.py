@@ -135,6 +135,7 @@ def test_a_few_tasks_do_not_keep_all_workers(hub: Hub) -> None:
     assert outcome == [1, True]
 
 
+@pytest.mark.lengthy
 def test_work_that_comes_and_goes_does_not_start_a_worker_each_time(hub: Hub) -> None:
     """C-04: in pauses longer than the time-out, which waits longer each time it was wrong."""
     bursts, started, done = hub.run(

@@ -267,6 +267,7 @@ def test_shared_memory_that_is_full_is_an_error_that_says_so(hub: Hub) -> None:
     assert "has no room for 2147483648 bytes" in message
 
 
+@pytest.mark.lengthy
 def test_workers_that_are_killed_while_they_write_harm_nobody(hub: Hub) -> None:
     """A-03 B-04: what others have written stays, and all memory comes back."""
     skip_if("memory", hub)

@@ -75,7 +75,7 @@ def check_counts(report: dict[str, Any]) -> int:
 @pytest.mark.timeout(60 + FRAMES // 2_000)
 @pytest.mark.parametrize(
     ("mode", "preamble"),
-    [("shared", ""), ("shared", BARE), ("transfer", "")],
+    [("shared", ""), ("shared", BARE), pytest.param("transfer", "", marks=pytest.mark.thorough)],
     ids=["shared", "shared-without-waitAsync", "transfer"],
 )
 def test_a_hub_and_four_workers_lose_no_frame(
@@ -150,6 +150,7 @@ def test_what_no_worker_says_harms_nobody_else(hub: Hub, request: pytest.Fixture
         assert re.search(case.reason or "", reason), f"{name}, seed {seed}: {reason}"
 
 
+@pytest.mark.lengthy
 @pytest.mark.timeout(180)
 def test_nothing_grows_under_a_mixed_load(hub: Hub) -> None:
     """A-03 A-05 B-01: after each round no task, frame, block or channel is left behind, and heaps

@@ -12,6 +12,8 @@ import pytest
 from tests.gaps import skip_if
 from tests.hubs import Hub
 
+pytestmark = pytest.mark.lengthy
+
 PROGRAM = """
 import random
 from pyworkers.sync import Array, Condition, Lock, RLock, RWLock, Semaphore, SharedCounter

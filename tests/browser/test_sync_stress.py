@@ -13,6 +13,8 @@ import pytest
 from tests.gaps import skip_if
 from tests.hubs import Hub
 
+pytestmark = pytest.mark.lengthy
+
 PRELUDE = """
 import random
 from pyworkers.errors import QueueClosed
