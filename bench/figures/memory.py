@@ -53,20 +53,20 @@ def contest(lab: Lab) -> Iterator[dict[str, Sample]]:
 
     rest = lab.count(REST_SECONDS, 0)
 
-    def memory() -> dict[str, float]:
-        def sample() -> float:
-            return pss_mib(browser_processes())
+    def sample() -> float:
+        return pss_mib(browser_processes())
 
+    def memory() -> tuple[float, float]:
         first = settled(sample, quiet, lambda: sleep(PAUSE_SECONDS))
         sleep(rest)
-        return {"first": first, "rest": sample()}
+        return first, sample()
 
     def each(start: Callable[[int], object]) -> dict[str, float]:
         start(1)
-        before = memory()
+        _, before = memory()
         start(FURTHER)
-        after = memory()
-        return {name: (after[name] - before[name]) / FURTHER for name in after}
+        first, after = memory()
+        return {"first": (first - before) / FURTHER, "rest": (after - before) / FURTHER}
 
     def ours() -> dict[str, float]:
         tab = lab.tab()
