@@ -1,9 +1,12 @@
 """Memory of a further worker.
 
 The memory of all processes of the browser (their PSS, in which a shared page counts once), with
-one worker that has run a task, and then with two more; half of the difference. Both times once it
-has settled: when nine samples in a row, 0.25 s apart, lie within 1 MiB. If none of 120 samples ends
-such a row, the figure fails.
+one worker that has run a task and then rested, and then with two more; half of the difference. To
+rest is to have nothing to do for 40 seconds: after 30, Chromium collects garbage.
+
+- *at first*: as soon as the memory has settled: when nine samples in a row, 0.25 s apart, lie
+  within 1 MiB. If none of 120 samples ends such a row, the figure fails.
+- *at rest*: when the further ones have rested, too.
 
 - *loadPyodide*: one, then three workers, each with a plain Pyodide that has run `1 + 1`.
 """
