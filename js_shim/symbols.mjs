@@ -1,8 +1,8 @@
 /**
  * The symbols of Pyodide's core: the addresses of its functions, as Emscripten's loader gives them.
  *
- * Owns what is spared of that loader's work, which takes an eighth of a restored worker's start, and
- * whose objects stay in memory. An address is a place in the table of functions.
+ * Owns what is spared of that loader's work, whose objects would stay in memory. An address is a place
+ * in the table of functions.
  *
  * - The global offset table (GOT), from which shared libraries learn addresses, has an entry for each
  *   of the core's 8,500 symbols as soon as somebody asks for it, not before. 5,400 functions of the
